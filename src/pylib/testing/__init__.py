@@ -1,0 +1,17 @@
+"""Private brokers, faults, certificates and clocks for tests; only tests import this package.
+
+Nothing here is imported by the library itself. Each module has one job:
+
+=================  ==================================================================
+``plugin``         the pytest fixtures
+``mosquitto``      a private Mosquitto process
+``rabbitmq``       a private RabbitMQ node
+``faults``         a TCP proxy that refuses, freezes, resets, slows and cuts
+``certificates``   a private certificate authority and good and bad certificates
+``processes``      runs a program and waits for what it prints
+``leaks``          what a test left behind: threads and file descriptors
+``clock``          a clock that moves when the test says so
+``ports``          free ports, and waiting for one to answer
+``child``          one owned child process, ended by its own process id
+=================  ==================================================================
+"""

@@ -1,0 +1,119 @@
+"""The pytest fixtures: private brokers, a fault proxy, certificates, programs and the leak check.
+
+Load it with ``pytest_plugins = ["pylib.testing.plugin"]``. A broker that is not installed fails the test that needs it,
+with what to install, everywhere: a skipped test would look like a passed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Any, Protocol, TypeVar
+
+import pytest
+
+from pylib.testing.child import BrokerFailed
+from pylib.testing.clock import VirtualClock
+from pylib.testing.leaks import Snapshot, leaked_since
+from pylib.testing.mosquitto import Mosquitto
+from pylib.testing.rabbitmq import RabbitMQ, Vhost
+
+_Broker = TypeVar("_Broker", Mosquitto, RabbitMQ)
+
+
+class MosquittoFactory(Protocol):
+    """``mosquitto_factory(**options)`` returns a started Mosquitto that is ended after the test."""
+
+    def __call__(self, *, start: bool = True, **options: Any) -> Mosquitto: ...
+
+
+class RabbitMQFactory(Protocol):
+    """``rabbitmq_factory(**options)`` returns a started RabbitMQ node that is ended after the test."""
+
+    def __call__(self, *, start: bool = True, **options: Any) -> RabbitMQ: ...
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker of the leak check."""
+    config.addinivalue_line("markers", "leak_check: fails when the test leaves a thread or a file descriptor behind")
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """Fail the test when a thread or a file descriptor that it opened is still there two seconds after it."""
+    before = Snapshot.take()
+    yield
+    left = leaked_since(before)
+    if left:
+        pytest.fail("The test left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _leak_check_when_marked(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("leak_check") is not None:
+        request.getfixturevalue("no_leaks")
+
+
+@pytest.fixture
+def mosquitto_factory() -> Iterator[MosquittoFactory]:
+    """Make Mosquitto processes for one test; ``start=False`` leaves the start to the test."""
+    with ExitStack() as stack:
+
+        def make(*, start: bool = True, **options: Any) -> Mosquitto:
+            return _started(lambda: Mosquitto(**options), start, stack)
+
+        yield make
+
+
+@pytest.fixture
+def mosquitto(mosquitto_factory: MosquittoFactory) -> Mosquitto:
+    """A fresh Mosquitto that lets everybody in."""
+    return mosquitto_factory()
+
+
+@pytest.fixture
+def rabbitmq_factory() -> Iterator[RabbitMQFactory]:
+    """Make RabbitMQ nodes for one test, about 5 s each: for tests that stop, freeze or reconfigure a node."""
+    with ExitStack() as stack:
+
+        def make(*, start: bool = True, **options: Any) -> RabbitMQ:
+            return _started(lambda: RabbitMQ(**options), start, stack)
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_node() -> Iterator[RabbitMQ]:
+    """One RabbitMQ node for the whole run. A test must leave it running and its settings as they were."""
+    with ExitStack() as stack:
+        yield _started(RabbitMQ, True, stack)
+
+
+@pytest.fixture
+def rabbitmq(rabbitmq_node: RabbitMQ) -> Iterator[Vhost]:
+    """A virtual host and user of one test on the shared node: alone in it, and there in 30 ms."""
+    if rabbitmq_node.pid is None:
+        pytest.fail("The shared RabbitMQ node has ended: an earlier test stopped it.\n" + rabbitmq_node.log_text()[-3000:])
+    vhost = rabbitmq_node.fresh_vhost()
+    yield vhost
+    # A test that broke the node has failed already; its clean-up has nothing to add.
+    with suppress(BrokerFailed):
+        rabbitmq_node.delete_vhost(vhost.name)
+        rabbitmq_node.delete_user(vhost.user)
+
+
+@pytest.fixture
+def virtual_clock() -> VirtualClock:
+    """A clock that moves only by ``advance``."""
+    return VirtualClock()
+
+
+def _started(make: Callable[[], _Broker], start: bool, stack: ExitStack) -> _Broker:
+    try:
+        broker = make()
+        stack.callback(broker.close)
+        if start:
+            broker.start()
+    except BrokerFailed as e:
+        pytest.fail(str(e), pytrace=False)
+    return broker

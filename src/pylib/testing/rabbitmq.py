@@ -1,0 +1,371 @@
+"""A private RabbitMQ node: its own name, folder, ports, cookie and port mapper, ended by its own process ids.
+
+The server script is called directly, not through Debian's wrapper: the wrapper switches to the user ``rabbitmq``, writes
+into the system's folders and refuses every other user. With ``HOME`` and all the ``RABBITMQ_*`` folders pointing into a
+folder of ours the node runs as whoever runs the tests, root or not, and its process id is the id of our child.
+
+Erlang's port mapper (``epmd``) is normally one shared daemon per machine that outlives the nodes that started it. Here
+each node has one of its own, on its own port and in the foreground, ended with the node: nothing is left behind, and two
+test runs on one machine cannot meet.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import pika
+
+from pylib.testing.child import BrokerFailed, ChildProcess
+from pylib.testing.mosquitto import ServerTls
+from pylib.testing.ports import LOOPBACK, amqp_answers, answers, free_port
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+_CONTROL_SECONDS = 60.0
+_SERVER_PLACES = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/opt/homebrew/sbin")
+# One scheduler starts a node in 3.7 s instead of 5.3 s on two cores and leaves the other core to the tests.
+_ERLANG_ARGUMENTS = "+S 1:1 +SDio 1 -kernel inet_dist_use_interface {127,0,0,1}"
+# Answers look-ups of "localhost" inside the node: no helper processes, no name server.
+_NAMES = '{lookup, [file]}.\n{host, {127,0,0,1}, ["localhost"]}.\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Vhost:
+    """A virtual host of its own on a private node, with a user that may do everything in it."""
+
+    node: RabbitMQ
+    name: str
+    user: str
+    password: str
+
+    @property
+    def address(self) -> str:
+        """``amqp://user:password@host:port/vhost``."""
+        return self.node.url(self.user, self.password, self.name)
+
+    @property
+    def tls_address(self) -> str:
+        """``amqps://user:password@localhost:port/vhost``; raises BrokerFailed when the node serves no TLS."""
+        return self.node.url(self.user, self.password, self.name, tls=True)
+
+    def connect(self) -> pika.BlockingConnection:
+        """Return a new connection to this virtual host; the caller closes it."""
+        return pika.BlockingConnection(pika.URLParameters(self.address))
+
+
+class RabbitMQ:
+    """A RabbitMQ node of one test run. Start and stop it from one thread.
+
+    Parameters: ``plugins`` are enabled at start (``rabbitmq_mqtt`` listens on ``mqtt_port``); ``tls`` opens a second
+    listener, ``tls_port``; ``heartbeat`` is the interval in seconds the server proposes; ``loopback_users`` False lets
+    ``guest`` in from everywhere; ``config`` holds further lines of ``rabbitmq.conf``, ``advanced`` the text of an
+    ``advanced.config``. A listing whose client knows port 5672 alone is served by a ``host`` of its own in 127.0.0.0/8
+    together with ``port=5672``.
+
+    The constructor raises BrokerFailed when RabbitMQ is not installed. ``start()`` returns when AMQP is served.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = LOOPBACK,
+        port: int | None = None,
+        plugins: Sequence[str] = (),
+        tls: ServerTls | None = None,
+        heartbeat: int | None = None,
+        loopback_users: bool = True,
+        config: Sequence[str] = (),
+        advanced: str | None = None,
+    ) -> None:
+        self._commands = find_rabbitmq()
+        self.host = host
+        self.port = free_port(host) if port is None else port
+        self.tls = tls
+        self.tls_port = free_port(host) if tls is not None else None
+        self.mqtt_port = free_port(host) if "rabbitmq_mqtt" in plugins else None
+        self.node_name = f"pylib-test-{secrets.token_hex(4)}@localhost"
+        self.folder = Path(tempfile.mkdtemp(prefix="pylib-rabbitmq-"))
+        self._cookie = secrets.token_hex(20).upper()
+        self._epmd_port = free_port()
+        self._made = 0
+        self._write(".erlang.cookie", self._cookie, mode=0o400)
+        self._write("inetrc", _NAMES)
+        self._write("enabled_plugins", f"[{','.join(plugins)}].\n")
+        self._write("environment.conf", "")
+        self._write("rabbitmq.conf", "\n".join([*self._config(heartbeat, loopback_users), *config]) + "\n")
+        if advanced is not None:
+            self._write("advanced.config", advanced)
+        self._env = self._environment()
+        log = self.folder / "console.log"
+        self._epmd = ChildProcess(
+            [find_epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK],
+            folder=self.folder, log_path=self.folder / "epmd.log", env=self._env,
+        )  # fmt: skip
+        self._server = ChildProcess(
+            [str(self._commands / "rabbitmq-server")], folder=self.folder, log_path=log, env=self._env
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """The node's process id while it runs, else None."""
+        return self._server.pid
+
+    @property
+    def address(self) -> str:
+        """``amqp://guest:guest@host:port/``: the default virtual host as the default user."""
+        return self.url("guest", "guest", "/")
+
+    def url(self, user: str, password: str, vhost: str, *, tls: bool = False) -> str:
+        """Return the address of a virtual host; raises BrokerFailed when TLS is asked for and not served."""
+        if tls and self.tls_port is None:
+            raise BrokerFailed("This private RabbitMQ serves no TLS; give it `tls=`.")
+        place = f"localhost:{self.tls_port}" if tls else f"{self.host}:{self.port}"
+        login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+        return f"{'amqps' if tls else 'amqp'}://{login}@{place}/{quote(vhost, safe='')}"
+
+    def log_text(self) -> str:
+        """The console output and the node's log files, over all its runs."""
+        parts = [self._server.log_text()]
+        parts += [path.read_text(errors="replace") for path in sorted((self.folder / "log").glob("*.log"))]
+        return "\n".join(parts)
+
+    def start(self) -> Self:
+        """Start the node and return when it serves AMQP; raises BrokerFailed with the end of its log."""
+        if self.pid is None and answers(self.port, self.host, 0.2):
+            raise BrokerFailed(f"Something else listens on {self.host}:{self.port}; the private RabbitMQ needs it.")
+        if self._epmd.pid is None:
+            self._epmd.start()
+            self._epmd.wait_until(lambda: answers(self._epmd_port), timeout=_START_SECONDS, what="Erlang's port mapper")
+        self._server.start()
+        try:
+            self._server.wait_until(
+                self._serves, timeout=_START_SECONDS, what="The private RabbitMQ", step=0.02, explain=self._first_errors
+            )
+        except BrokerFailed:
+            self._server.kill()
+            raise
+        return self
+
+    def stop(self) -> int | None:
+        """Stop it gracefully (SIGTERM to the node itself): clients are told, queues are written. Returns the exit code."""
+        return self._server.terminate(_STOP_SECONDS)
+
+    def kill(self) -> int | None:
+        """Kill the node and its process group at once (SIGKILL). Returns the exit code."""
+        return self._server.kill()
+
+    def restart(self) -> None:
+        """Stop it gracefully when it runs, then start it again on the same ports and data."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze it (SIGSTOP): connections stay open and nothing answers."""
+        self._server.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen node go on (SIGCONT)."""
+        self._server.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Kill what still runs, the port mapper included, and remove the folder. May be called twice."""
+        self._server.kill()
+        self._epmd.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def ctl(self, *arguments: str) -> str:
+        """Run ``rabbitmqctl`` against this node and return what it printed; raises BrokerFailed when it fails."""
+        command = [str(self._commands / "rabbitmqctl"), "-q", "-n", self.node_name, *arguments]
+        return _run(command, self._env, self.folder, f"rabbitmqctl {' '.join(arguments[:1])}")
+
+    def evaluate(self, expression: str) -> str:
+        """Evaluate Erlang in the node, without the final stop, and return the result as printed.
+
+        Uses ``erl_call`` where it is installed (20 ms), otherwise ``rabbitmqctl eval`` (about a second). Raises
+        BrokerFailed when the node cannot be reached or the expression fails.
+        """
+        erl_call = find_erl_call()
+        if erl_call is None:
+            return self.ctl("eval", f"{expression}.")
+        command = [erl_call, "-sname", self.node_name, "-c", self._cookie, "-e"]
+        answer = _run(command, self._env, self.folder, "Erlang call", text=f"{expression}.\n")
+        if not answer.startswith("{ok, "):
+            raise BrokerFailed(f"The private RabbitMQ refused {expression}: {answer}")
+        return answer[len("{ok, ") : -1]
+
+    def add_vhost(self, name: str) -> None:
+        """Make a virtual host; does nothing when it exists."""
+        self.evaluate(f"ok = rabbit_vhost:add({_binary(name)}, {_binary('pylib-test')})")
+
+    def delete_vhost(self, name: str) -> None:
+        """Remove a virtual host with everything in it; its connections are closed by the node."""
+        self.evaluate(f"ok = rabbit_vhost:delete({_binary(name)}, {_binary('pylib-test')})")
+
+    def add_user(self, name: str, password: str) -> None:
+        """Make a user without any permission yet."""
+        self.evaluate(f"ok = rabbit_auth_backend_internal:add_user({_binary(name)}, {_binary(password)}, <<>>)")
+
+    def delete_user(self, name: str) -> None:
+        """Remove a user with its permissions."""
+        self.evaluate(f"ok = rabbit_auth_backend_internal:delete_user({_binary(name)}, <<>>)")
+
+    def set_permissions(
+        self, user: str, vhost: str = "/", configure: str = ".*", write: str = ".*", read: str = ".*"
+    ) -> None:
+        """Allow ``user`` what the three patterns match in ``vhost``."""
+        patterns = ", ".join(_binary(pattern) for pattern in (configure, write, read))
+        call = f"rabbit_auth_backend_internal:set_permissions({_binary(user)}, {_binary(vhost)}, {patterns}, <<>>)"
+        self.evaluate(f"ok = {call}")
+
+    def fresh_vhost(self) -> Vhost:
+        """Make a virtual host and a user for it, both with names not used before on this node."""
+        self._made += 1
+        vhost = Vhost(self, f"test-{self._made}", f"tester-{self._made}", secrets.token_hex(8))
+        self.add_vhost(vhost.name)
+        self.add_user(vhost.user, vhost.password)
+        self.set_permissions(vhost.user, vhost.name)
+        return vhost
+
+    def close_all_connections(self, reason: str = "closed by the test") -> None:
+        """Close every client's connection from the server's side, with ``reason`` in the close frame."""
+        self.evaluate(f'[rabbit_networking:close_connection(P, "{reason}") || P <- rabbit_networking:connections()], ok')
+
+    def set_vm_memory_high_watermark(self, fraction: float) -> None:
+        """Set the share of memory past which publishers are blocked; 0 blocks them at once."""
+        self.evaluate(f"ok = vm_memory_monitor:set_vm_memory_high_watermark({float(fraction)!r})")
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _serves(self) -> bool:
+        if not amqp_answers(self.port, self.host, 1.0):
+            return False
+        others = [port for port in (self.tls_port, self.mqtt_port) if port is not None]
+        return all(answers(port, self.host, 0.5) for port in others)
+
+    def _first_errors(self) -> str:
+        """The first errors of the log: the reason comes first, pages of Erlang's crash report follow it."""
+        lines = self.log_text().splitlines()
+        errors = [line for line in lines if "[error]" in line or "BOOT FAILED" in line or "rror:" in line]
+        return "\n".join(errors[:20] or lines[-20:])
+
+    def _config(self, heartbeat: int | None, loopback_users: bool) -> list[str]:
+        lines = [
+            f"listeners.tcp.1 = {self.host}:{self.port}",
+            # A nearly full disk of the machine that tests should not look like a fault of the program under test.
+            "disk_free_limit.absolute = 1MB",
+            f"loopback_users.guest = {'true' if loopback_users else 'false'}",
+        ]
+        if heartbeat is not None:
+            lines.append(f"heartbeat = {heartbeat}")
+        if self.mqtt_port is not None:
+            lines.append(f"mqtt.listeners.tcp.1 = {self.host}:{self.mqtt_port}")
+        if self.tls is not None:
+            lines += [
+                f"listeners.ssl.1 = {self.host}:{self.tls_port}",
+                f"ssl_options.cacertfile = {self.tls.ca}",
+                f"ssl_options.certfile = {self.tls.certificate}",
+                f"ssl_options.keyfile = {self.tls.key}",
+                f"ssl_options.verify = {'verify_peer' if self.tls.require_certificate else 'verify_none'}",
+                f"ssl_options.fail_if_no_peer_cert = {'true' if self.tls.require_certificate else 'false'}",
+            ]
+        return lines
+
+    def _environment(self) -> Mapping[str, str]:
+        # Nothing of the caller's RabbitMQ or Erlang settings may reach the private node.
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_", "NOTIFY_SOCKET"))}
+        return kept | {
+            "HOME": str(self.folder),
+            # Makes the start script replace itself by the node, so that our child is the node and not a shell.
+            "RUNNING_UNDER_SYSTEMD": "true",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": LOOPBACK,
+            "ERL_INETRC": str(self.folder / "inetrc"),
+            "ERL_CRASH_DUMP_BYTES": "0",
+            "RABBITMQ_NODENAME": self.node_name,
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_NODE_IP_ADDRESS": self.host,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "environment.conf"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
+            "RABBITMQ_SCHEMA_DIR": str(self.folder / "schema"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            "RABBITMQ_FEATURE_FLAGS_FILE": str(self.folder / "feature_flags"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG_ARGUMENTS,
+        }
+
+    def _write(self, name: str, text: str, *, mode: int = 0o600) -> None:
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(mode)
+
+
+def find_rabbitmq() -> Path:
+    """Return the folder of RabbitMQ's own scripts; raises BrokerFailed with what to install."""
+    found = shutil.which("rabbitmq-server")
+    places = [*_SERVER_PLACES, *([str(Path(found).resolve().parent)] if found else [])]
+    for place in places:
+        if (Path(place) / "rabbitmq-server").exists() and (Path(place) / "rabbitmq-env").exists():
+            return Path(place)
+    raise BrokerFailed("RabbitMQ is not installed. On Debian or Ubuntu: apt-get install rabbitmq-server")
+
+
+def find_epmd() -> str:
+    """Return the path of Erlang's port mapper; raises BrokerFailed with what to install."""
+    found = shutil.which("epmd") or next((str(path) for path in _erlang_tools("epmd")), None)
+    if found is None:
+        raise BrokerFailed("Erlang's epmd is not installed. On Debian or Ubuntu: apt-get install rabbitmq-server")
+    return found
+
+
+def find_erl_call() -> str | None:
+    """Return the path of Erlang's ``erl_call``, or None where the installation has none."""
+    return shutil.which("erl_call") or next((str(path) for path in _erlang_tools("erl_call")), None)
+
+
+def _erlang_tools(name: str) -> list[Path]:
+    erl = shutil.which("erl")
+    roots = [Path("/usr/lib/erlang"), Path("/usr/local/lib/erlang")]
+    if erl is not None:
+        roots.insert(0, Path(erl).resolve().parent.parent)
+    return [path for root in roots for path in sorted(root.glob(f"erts-*/bin/{name}"))]
+
+
+def _binary(text: str) -> str:
+    """Return ``text`` as an Erlang binary made of byte values, so that no character needs quoting."""
+    return f"<<{','.join(str(byte) for byte in text.encode())}>>"
+
+
+def _run(command: Sequence[str], env: Mapping[str, str], folder: Path, what: str, text: str | None = None) -> str:
+    try:
+        done = subprocess.run(
+            command, env=env, cwd=folder, capture_output=True, text=True, timeout=_CONTROL_SECONDS, input=text
+        )
+    except subprocess.TimeoutExpired:
+        raise BrokerFailed(f"{what} did not finish within {_CONTROL_SECONDS:g} s; is the node frozen?") from None
+    if done.returncode != 0:
+        raise BrokerFailed(f"{what} failed with code {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout.strip()

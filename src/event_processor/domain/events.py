@@ -21,8 +21,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     ``device`` is its key ("Front Porch Door"); ``kind`` is what was reported: an input's state, a meter's reading, mere
     life, or an advertised output. ``value`` is the sample; for a meter it is the register reading, and ``minute`` what
     was metered in the last minute. ``active`` is ``None`` where the message does not say. ``created_at`` is in seconds
-    since the epoch, by the message's own timestamp where it has one, else by its arrival. ``topic`` is the MQTT topic or
-    the routing key; ``retained`` says that an MQTT broker kept it from earlier.
+    since the epoch, by the message's own timestamp where it has one, else by its arrival. ``topic`` is the MQTT topic
+    or the routing key; ``retained`` says that an MQTT broker kept it from earlier.
     """
 
     device: str

@@ -60,7 +60,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
             )
         return Command(
             topic=self.topic,
-            payload=_PLACES.sub(partial(_filled, event), self.payload),
+            payload=_PLACES.sub(partial(_filled, event, self.payload.lstrip()[:1] in ("{", "[")), self.payload),
             output=self.name,
             qos=self.qos,
             retain=self.retain,
@@ -69,11 +69,15 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def _filled(event: Event, place: re.Match[str]) -> str:
+def _filled(event: Event, json: bool, place: re.Match[str]) -> str:
+    """Write a part of an event; within JSON escaped, so that a device cannot add to the command by what it says."""
     value = getattr(event, place[1])
     if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        return "null" if json else ""
+    if isinstance(value, str) and not json:
+        return value
+    written = msgspec.json.encode(value).decode()
+    return written[1:-1] if isinstance(value, str) else written
 
 
 class Links(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +96,14 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
                 found += outputs
         found += self.by_type.get(event.type.lower(), ())
         return tuple({output.name.lower(): output for output in found}.values())
+
+    def joined(self, other: Links) -> Links:
+        """Return the links of both; where both name the same device or type, those of ``other``."""
+        return Links(
+            by_device={**self.by_device, **other.by_device},
+            by_type={**self.by_type, **other.by_type},
+            patterns=(*self.patterns, *other.patterns),
+        )
 
 
 def check_topic(topic: str) -> str:

@@ -6,7 +6,7 @@
     type = switch
 
 ``topic`` is an MQTT filter. What ``+`` and ``#`` stand for is ``{1}``, ``{2}``, ... in ``device``, from the left; a
-level written ``{room}`` is a ``+`` with the name ``room``. Of a JSON object, ``value = state.temperature`` names the part.
+level written ``{room}`` is a ``+`` with the name ``room``. ``value = state.temperature`` names a part of a JSON object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from event_processor.domain.events import Event
 from event_processor.domain.fields import Scalar
 from pylib.errors import ConfigError, DecodeError
 
-__all__ = ["TopicMapping", "compile_mapping", "matches"]
+__all__ = ["TopicMapping", "compile_mapping", "matches", "without_covered"]
 
 _PLACE: Final = re.compile(r"\{([^{}]*)\}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -166,3 +166,24 @@ def compile_mapping(
         on=frozenset(word.strip().lower() for word in on if word.strip()),
         off=frozenset(word.strip().lower() for word in off if word.strip()),
     )
+
+
+def without_covered(filters: Iterable[str]) -> tuple[str, ...]:
+    """Drop every filter whose topics another one has too: a broker may deliver once per subscription that matches."""
+    kept: list[str] = []
+    for candidate in dict.fromkeys(filters):
+        if not any(_covers(wide.split("/"), candidate.split("/")) for wide in kept):
+            kept = [narrow for narrow in kept if not _covers(candidate.split("/"), narrow.split("/"))]
+            kept.append(candidate)
+    return tuple(kept)
+
+
+def _covers(wide: list[str], narrow: list[str]) -> bool:
+    for index, level in enumerate(wide):
+        if level == "#":
+            return not (index == 0 and narrow[0].startswith("$"))
+        if index >= len(narrow) or narrow[index] == "#" or (level != "+" and level != narrow[index]):
+            return False
+        if level == "+" and index == 0 and narrow[0].startswith("$"):
+            return False
+    return len(wide) == len(narrow)

@@ -30,7 +30,7 @@ def from_mqtt(
 ) -> tuple[Event, ...]:
     """Read one MQTT message that arrived at ``now`` (seconds since the epoch).
 
-    The first mapping whose filter matches decides; without one, ``sensor/...`` and ``meter/...`` have the original shapes.
+    The first mapping that matches decides; without one, ``sensor/...`` and ``meter/...`` have the original shapes.
     Raises ``DecodeError`` for a payload of another shape and for a topic that nothing describes.
     """
     for mapping in mappings:

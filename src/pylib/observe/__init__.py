@@ -1,0 +1,1 @@
+"""What an operator sees: structured logs, crash reports, health and metrics."""

@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tomllib
@@ -31,7 +32,7 @@ TABLE = ROOT / "scripts" / "figures.toml"
 STORE = ROOT / "docs" / "figures.json"
 PAGE = ROOT / "docs" / "figures.md"
 
-ROW_KEYS = {"id", "promise", "command", "timeout_s", "extras", "figure"}
+ROW_KEYS = {"id", "promise", "command", "timeout_s", "figure"}
 FIGURE_KEYS = {"name", "pattern", "unit", "at_most", "at_least", "equals", "compare"}
 
 
@@ -79,6 +80,35 @@ def within(value: float, figure: dict[str, Any]) -> bool | None:
     return all(verdicts) if verdicts else None
 
 
+def run(command: list[str], environment: dict[str, str], timeout_s: float) -> tuple[str, int]:
+    """What the command printed, and its exit code. Raises subprocess.TimeoutExpired, OSError.
+
+    However this ends, no process of the command's group is left: first it is asked to clean up, so that private brokers
+    are stopped by those who started them, and after ten seconds it is killed.
+    """
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=timeout_s)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return output, process.returncode
+
+
 def measure(row: dict[str, Any]) -> dict[str, Any]:
     """Run a row's command and return what it showed: its verdict, its figures, its last line."""
     timeout_s = row.get("timeout_s", 600)
@@ -86,19 +116,7 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"}
     command = [sys.executable if word == "{python}" else word for word in shlex.split(row["command"])]
     try:
-        run = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
-        output, code = run.stdout, run.returncode
+        output, code = run(command, environment, timeout_s)
     except subprocess.TimeoutExpired:
         return {"verdict": "failed", "figures": [], "last_line": f"took longer than {timeout_s} s and was ended"}
     except OSError as error:

@@ -107,10 +107,11 @@ class _Body:
         speaks = speaks or any(field in device for device in inputs.values() for field in _SAYS_STATE)
         if self._heartbeat or not speaks:
             found = [self._event(key, device, "heartbeat") for key, device in inputs.items()]
-            found = found or [self._event(self._origin, {}, "heartbeat")]
         else:
             found = [self._state(key, device, key in active) for key, device in {**inputs, **active}.items()]
             found = [self._merge(event, inputs) for event in found]
+        # Whoever sends anything is alive, also an application that has no inputs.
+        found = found or [self._event(self._origin, {}, "heartbeat")]
         found += [self._event(key, device, "output") for key, device in outputs.items() if key not in triggered]
         found += [self._event(key, device, "output", active=True) for key, device in triggered.items()]
         return tuple(found)

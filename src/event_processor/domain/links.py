@@ -116,7 +116,7 @@ def check_topic(topic: str) -> str:
 def make_output(
     name: str,
     *,
-    type: str = "",  # noqa: A002 - the option's name in app.conf
+    type: str = "",
     label: str = "",
     params: str | None = None,
     topic: str = "",
@@ -170,9 +170,9 @@ def _targets(option: str, written: str, known: Mapping[str, Output]) -> tuple[Ou
         try:
             if target.startswith("mqtt:"):
                 topic, _, payload = target.removeprefix("mqtt:").strip().partition(" ")
-                found.append(make_output(target, topic=topic, payload=payload.strip(), type="mqtt"))
+                found.append(make_output(target, topic=check_topic(topic), payload=payload.strip()))
             else:
-                found.append(known.get(target.lower()) or make_output(target.removeprefix("rabbitmq ")))
+                found.append(known.get(target.lower()) or make_output(target.lower()))
         except ConfigError as error:
             raise ConfigError(f"{option}: {target!r} is no output ({error})") from None
     if not found:

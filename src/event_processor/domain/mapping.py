@@ -113,7 +113,7 @@ def compile_mapping(
     *,
     topic: str,
     device: str,
-    type: str,  # noqa: A002 - the option's name in app.conf
+    type: str,
     value: str = "",
     kind: str = "input",
     on: Iterable[str] = (),

@@ -40,7 +40,20 @@ def processes_in(folder: Path) -> list[str]:
 
 def publish(broker: Mosquitto, *extra: str, user: str | None = None, password: str | None = None) -> int:
     login = ["-u", user, "-P", password or ""] if user else []
-    command = ["mosquitto_pub", "-h", broker.host, "-p", str(broker.port), "-t", "a/b", "-m", "hello", "-q", "1", *login]
+    command = [
+        "mosquitto_pub",
+        "-h",
+        broker.host,
+        "-p",
+        str(broker.port),
+        "-t",
+        "a/b",
+        "-m",
+        "hello",
+        "-q",
+        "1",
+        *login,
+    ]
     return subprocess.run([*command, *extra], capture_output=True, timeout=20).returncode
 
 
@@ -49,7 +62,12 @@ def test_a_message_goes_through_a_private_mosquitto(mosquitto: Mosquitto) -> Non
     subscribed, received = threading.Event(), threading.Event()
     client = paho.Client(CallbackAPIVersion.VERSION2)
     client.on_subscribe = lambda *_: subscribed.set()
-    client.on_message = lambda _c, _u, message: (arrived.append(message.payload), received.set())
+
+    def on_message(_client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+        arrived.append(bytes(message.payload))
+        received.set()
+
+    client.on_message = on_message
     client.connect(mosquitto.host, mosquitto.port)
     client.loop_start()
     try:
@@ -66,7 +84,8 @@ def test_a_message_goes_through_a_private_mosquitto(mosquitto: Mosquitto) -> Non
 def test_two_mosquittos_run_side_by_side(mosquitto_factory: MosquittoFactory) -> None:
     one, two = mosquitto_factory(), mosquitto_factory()
     assert one.port != two.port
-    assert publish(one) == 0 and publish(two) == 0
+    assert publish(one) == 0
+    assert publish(two) == 0
 
 
 def test_a_mosquitto_with_users_refuses_a_wrong_password_and_nobody(mosquitto_factory: MosquittoFactory) -> None:
@@ -196,7 +215,8 @@ def test_a_private_node_is_killed_restarted_and_leaves_nothing_behind(rabbitmq_f
         channel.queue_declare("kept", durable=True)
         channel.confirm_delivery()
         channel.basic_publish("", "kept", b"x", pika.BasicProperties(delivery_mode=2), mandatory=True)
-    assert node.mqtt_port is not None and answers(node.mqtt_port)
+    assert node.mqtt_port is not None
+    assert answers(node.mqtt_port)
     assert node.kill() == -9
     assert not answers(node.port)
     node.start()

@@ -39,9 +39,9 @@ class Mosquitto:
 
     Parameters: ``users`` maps names to passwords and forbids anonymous clients; ``acl`` holds lines of an ACL file;
     ``tls`` makes the port a TLS port; ``persistence`` keeps sessions in the folder over a restart, saved every
-    ``autosave_interval`` seconds (Mosquitto's own default is 1800) and on a graceful stop; ``max_queued_messages`` bounds
-    what an absent client's session holds (0: unbounded); ``extra`` holds further configuration lines. A listing whose
-    client knows port 1883 alone is served by a ``host`` of its own in 127.0.0.0/8 together with ``port=1883``.
+    ``autosave_interval`` seconds (Mosquitto's own default is 1800) and on a graceful stop; ``max_queued_messages``
+    bounds what an absent client's session holds (0: unbounded); ``extra`` holds further configuration lines. A listing
+    whose client knows port 1883 alone is served by a ``host`` of its own in 127.0.0.0/8 together with ``port=1883``.
 
     The constructor raises BrokerFailed when Mosquitto is not installed. ``start()`` returns when the port answers.
     """
@@ -134,7 +134,9 @@ class Mosquitto:
             self.close()
             raise
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.terminate()
         self.close()
 
@@ -174,7 +176,9 @@ def find_mosquitto() -> str:
     """Return the path of the Mosquitto broker; raises BrokerFailed with what to install."""
     found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin")
     if found is None:
-        raise BrokerFailed("Mosquitto is not installed. On Debian or Ubuntu: apt-get install mosquitto mosquitto-clients")
+        raise BrokerFailed(
+            "Mosquitto is not installed. On Debian or Ubuntu: apt-get install mosquitto mosquitto-clients"
+        )
     return found
 
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 
 from pylib.testing.child import BrokerFailed
 from pylib.testing.clock import VirtualClock
+from pylib.testing.faults import FaultProxy
 from pylib.testing.leaks import Snapshot, leaked_since
 from pylib.testing.mosquitto import Mosquitto
+from pylib.testing.ports import LOOPBACK
 from pylib.testing.rabbitmq import RabbitMQ, Vhost
+
+if TYPE_CHECKING:
+    from pylib.testing.certificates import CertificateAuthority
 
 _Broker = TypeVar("_Broker", Mosquitto, RabbitMQ)
 
@@ -25,6 +30,12 @@ class MosquittoFactory(Protocol):
     """``mosquitto_factory(**options)`` returns a started Mosquitto that is ended after the test."""
 
     def __call__(self, *, start: bool = True, **options: Any) -> Mosquitto: ...
+
+
+class FaultProxyFactory(Protocol):
+    """``fault_proxy_factory(port)`` returns a running proxy in front of a loopback port, stopped after the test."""
+
+    def __call__(self, upstream_port: int, upstream_host: str = ...) -> FaultProxy: ...
 
 
 class RabbitMQFactory(Protocol):
@@ -93,13 +104,35 @@ def rabbitmq_node() -> Iterator[RabbitMQ]:
 def rabbitmq(rabbitmq_node: RabbitMQ) -> Iterator[Vhost]:
     """A virtual host and user of one test on the shared node: alone in it, and there in 30 ms."""
     if rabbitmq_node.pid is None:
-        pytest.fail("The shared RabbitMQ node has ended: an earlier test stopped it.\n" + rabbitmq_node.log_text()[-3000:])
+        pytest.fail(
+            "The shared RabbitMQ node has ended: an earlier test stopped it.\n" + rabbitmq_node.log_text()[-3000:]
+        )
     vhost = rabbitmq_node.fresh_vhost()
     yield vhost
     # A test that broke the node has failed already; its clean-up has nothing to add.
     with suppress(BrokerFailed):
         rabbitmq_node.delete_vhost(vhost.name)
         rabbitmq_node.delete_user(vhost.user)
+
+
+@pytest.fixture
+def fault_proxy_factory() -> Iterator[FaultProxyFactory]:
+    """Make proxies that misbehave on request, between a program and its broker."""
+    with ExitStack() as stack:
+
+        def make(upstream_port: int, upstream_host: str = LOOPBACK) -> FaultProxy:
+            return stack.enter_context(FaultProxy(upstream_port, upstream_host))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    """A private certificate authority with its good and bad certificates."""
+    # Imported here, since only tests with TLS need the package `cryptography`.
+    from pylib.testing.certificates import CertificateAuthority
+
+    return CertificateAuthority(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Free loopback ports, and waiting until one answers.
 
-Ports are taken from below the range that the kernel uses for outgoing connections, so that a port that was free when it
-was chosen is not taken by somebody's outgoing connection before the broker binds it. A port is not handed out twice by one
-process.
+Ports are taken from below the range that the kernel uses for outgoing connections, so that a port that was free when
+it was chosen is not taken by somebody's outgoing connection before the broker binds it. A port is not handed out twice
+by one process.
 """
 
 from __future__ import annotations

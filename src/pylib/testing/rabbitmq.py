@@ -1,12 +1,12 @@
 """A private RabbitMQ node: its own name, folder, ports, cookie and port mapper, ended by its own process ids.
 
-The server script is called directly, not through Debian's wrapper: the wrapper switches to the user ``rabbitmq``, writes
-into the system's folders and refuses every other user. With ``HOME`` and all the ``RABBITMQ_*`` folders pointing into a
-folder of ours the node runs as whoever runs the tests, root or not, and its process id is the id of our child.
+The server script is called directly, not through Debian's wrapper: the wrapper switches to the user ``rabbitmq``,
+writes into the system's folders and refuses every other user. With ``HOME`` and all the ``RABBITMQ_*`` folders pointing
+into a folder of ours the node runs as whoever runs the tests, root or not, and its process id is the id of our child.
 
 Erlang's port mapper (``epmd``) is normally one shared daemon per machine that outlives the nodes that started it. Here
-each node has one of its own, on its own port and in the foreground, ended with the node: nothing is left behind, and two
-test runs on one machine cannot meet.
+each node has one of its own, on its own port and in the foreground, ended with the node: nothing is left behind, and
+two test runs on one machine cannot meet.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class RabbitMQ:
         return self
 
     def stop(self) -> int | None:
-        """Stop it gracefully (SIGTERM to the node itself): clients are told, queues are written. Returns the exit code."""
+        """Stop it gracefully (SIGTERM): clients are told, queues are written. Returns the exit code."""
         return self._server.terminate(_STOP_SECONDS)
 
     def kill(self) -> int | None:
@@ -239,7 +239,9 @@ class RabbitMQ:
 
     def close_all_connections(self, reason: str = "closed by the test") -> None:
         """Close every client's connection from the server's side, with ``reason`` in the close frame."""
-        self.evaluate(f'[rabbit_networking:close_connection(P, "{reason}") || P <- rabbit_networking:connections()], ok')
+        self.evaluate(
+            f'[rabbit_networking:close_connection(P, "{reason}") || P <- rabbit_networking:connections()], ok'
+        )
 
     def set_vm_memory_high_watermark(self, fraction: float) -> None:
         """Set the share of memory past which publishers are blocked; 0 blocks them at once."""
@@ -252,7 +254,9 @@ class RabbitMQ:
             self.close()
             raise
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _serves(self) -> bool:

@@ -165,6 +165,14 @@ def test_the_control_body_names_the_input_and_the_output() -> None:
     assert body["output_triggered"] == {"device_key": "siren", "type": "siren", "label": "siren", "params": None}
 
 
+def test_no_representation_shows_what_is_handed_to_an_output() -> None:
+    output = make_output("camera", params="user:hunter2@camera")
+    (decision,) = decide(DOOR, {}, NOW, Policy(links=compile_links({"front door": "camera"}, outputs=[output])))
+    assert isinstance(decision.action, Control)
+    assert decision.action.params == "user:hunter2@camera"
+    assert "hunter2" not in repr((output, decision))
+
+
 @pytest.mark.parametrize(
     ("links", "message"),
     [

@@ -185,6 +185,12 @@ def test_a_meter_in_a_body_is_a_meter_by_its_own_type_or_by_the_advertised_one()
     assert (event.kind, event.value, event.minute) == ("meter", 3, 0)
 
 
+def test_a_meter_that_is_only_advertised_does_not_cost_the_report_of_another_device() -> None:
+    body = {"inputs": [{"device_key": "W", "type": "meter"}], "active_devices": [{"device_key": "Door"}]}
+    meter, door = from_rabbitmq("event.notify.t.d", body, now=NOW)
+    assert (meter.kind, door.kind, door.active) == ("heartbeat", "input", True)
+
+
 @pytest.mark.parametrize("key", ["", "event", "event.notify", "event.notify."])
 def test_a_short_routing_key_is_malformed(key: str) -> None:
     with pytest.raises(DecodeError, match=r"event\.notify\.<topic>\.<device>"):

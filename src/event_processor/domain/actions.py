@@ -26,6 +26,10 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     expires_after_s: float = 90.0
     params: str | None = None
 
+    def __repr__(self) -> str:
+        """Without ``params``, which may hold an address with a password (a camera's do)."""
+        return f"Control({self.routing_key!r}, output={self.output!r}, device={self.event.device!r})"
+
     @property
     def routing_key(self) -> str:
         """``event.control.<output type>``, on the exchange ``<mq_exchange>_control``."""

@@ -124,6 +124,8 @@ class _Body:
 
     def _state(self, key: str, device: _Device, listed: bool) -> Event:
         if device.get("kind") == "meter" or _word(device, ("type",)).lower() == "meter":
+            if not listed and "sample_value" not in device and "sample_values" not in device:
+                return self._event(key, device, "heartbeat")  # advertised beside another device's report
             return self._event(key, device, "meter")
         active: bool | None = listed
         if device.get("active") is not None:

@@ -46,6 +46,10 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     retain: bool = False
     enabled: bool = True
 
+    def __repr__(self) -> str:
+        """Without ``params`` and ``payload``, which may hold a password."""
+        return f"Output({self.name!r}, type={self.type!r}, topic={self.topic!r})"
+
     def action(self, event: Event, now: float, expires_after_s: float) -> Action:
         """Build what sets this output off because of ``event``; fills ``{value}``, ``{device}``, ... in a payload."""
         if not self.topic:

@@ -228,7 +228,7 @@ def _plain(value: Plain, max_depth: int) -> Plain:
             elif kind is list:
                 below.extend(item)  # type: ignore[arg-type]
             elif kind is float and not isfinite(item):  # type: ignore[arg-type]
-                raise DecodeError(f"not accepted: the number {item} is not finite")
+                raise DecodeError("not accepted: a number is NaN or infinite")
         if not below:
             return value
         level = below

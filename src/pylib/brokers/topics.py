@@ -151,11 +151,12 @@ def key_to_topic(key: str) -> str:
     :raises Rejected: no topic has this key: it has a ``/``, an unescaped ``*``, ``+``, ``#`` or ``%``, an empty word,
         or a character that is not valid in a topic.
     """
-    if key and "%" not in key and not _ODD_KEY.search(key):
-        topic = key.replace(".", "/")
-    else:
-        topic = "/".join(_unescape(word, key) for word in key.split("."))
-    return check_topic(topic)
+    if len(key) > MAX_KEY_BYTES or not key.isascii():
+        check_routing_key(key)
+    if not key or "%" in key or _ODD_KEY.search(key):
+        return check_topic("/".join(_unescape(word, key) for word in key.split(".")))
+    topic = key.replace(".", "/")
+    return topic if topic.isascii() and topic.isprintable() else check_topic(topic)
 
 
 def filter_to_binding(topic_filter: str) -> str:
@@ -200,7 +201,8 @@ def _check_text(text: str, kind: str) -> None:
         code = ord(found.group())
         name = "a NUL character" if code == 0 else f"the character U+{code:04X}"
         raise Rejected(f"{kind} {_show(text)} has {name} at position {found.start() + 1}, on which brokers hang up.")
-    size = _size(text, kind)
+    # No character takes more than four bytes, and half surrogates were refused above.
+    size = len(text.encode()) if len(text) > MAX_TOPIC_BYTES // 4 else 0
     if size > MAX_TOPIC_BYTES:
         raise Rejected(f"{kind} {_show(text)} is {size} bytes long, and MQTT allows {MAX_TOPIC_BYTES}.")
 

@@ -1,14 +1,4 @@
-"""Settings: ``app.conf``, overridden by secret files, overridden by the environment.
-
-An option ``[rabbitmq] server_address`` is looked for, in this order, in
-
-1. the environment variable ``RABBITMQ_SERVER_ADDRESS`` (section and option in upper case, anything else to ``_``),
-2. a file of that name, in any case, in the secrets folder (``APP_SECRETS``, else ``/run/secrets`` where it exists),
-3. ``app.conf`` in the current folder, or the file that ``APP_CONFIG`` names,
-4. the ``fallback`` of the call.
-
-Nothing is read before the first question is asked. A ``%`` in a value is a percent sign: there is no interpolation.
-"""
+"""The settings of an application, over three sources. What they are is said in :mod:`pylib.config`."""
 
 from __future__ import annotations
 
@@ -21,28 +11,20 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar, overload
+from typing import Final, TypeVar, overload
 
+from pylib.config.redaction import shown
 from pylib.errors import ConfigError
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-    from pydantic_core import ErrorDetails
-
-    M = TypeVar("M", bound=BaseModel)
-
-__all__ = ["AppConfig", "app_config", "load_settings", "looks_secret", "redact"]
+__all__ = ["AppConfig"]
 
 T = TypeVar("T")
 D = TypeVar("D")
 
 DEFAULT_FILE: Final = "app.conf"
 DEFAULT_SECRETS: Final = "/run/secrets"
-HIDDEN: Final = "***"
 
-_SECRET_WORDS: Final = re.compile(r"pass(word|wd|phrase)?|token|secret|key|credential|dsn", re.IGNORECASE)
 _NOT_ALNUM: Final = re.compile(r"[^0-9A-Za-z]")
-_TOKEN: Final = re.compile(r"\S+")
 _BOOLEANS: Final[Mapping[str, bool]] = configparser.RawConfigParser.BOOLEAN_STATES
 
 
@@ -51,32 +33,6 @@ class _Unset:
 
 
 _UNSET: Final = _Unset()
-
-
-def looks_secret(option: str) -> bool:
-    """Whether an option of this name may hold a secret, so that its value must not be shown."""
-    return _SECRET_WORDS.search(option) is not None
-
-
-def redact(text: str) -> str:
-    """Replace the password of every URL in ``text``: ``amqp://me:***@host``. Linear in the length of ``text``.
-
-    A password may itself contain ``@``, ``:`` or ``/``, so everything from the first colon after ``://`` to the last
-    ``@`` of the same word goes. Too much is hidden rather than too little.
-    """
-    if "://" not in text or "@" not in text:
-        return text
-    return _TOKEN.sub(_redact_word, text)
-
-
-def _redact_word(match: re.Match[str]) -> str:
-    word = match.group()
-    start = word.find("://")
-    end = word.rfind("@")
-    if start < 0 or end < start:
-        return word
-    colon = word.find(":", start + 3, end)
-    return word if colon < 0 else f"{word[: colon + 1]}{HIDDEN}{word[end:]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +186,19 @@ class AppConfig:
         found = self._find(section, option)
         return f"{self.path}: [{section}] {option}" if found is None else found.place
 
+    def missing(self, section: str, option: str) -> str:
+        """What to tell the person who has to set the option, as the message of a ``ConfigError``."""
+        loaded = self._load()
+        where = f"set the environment variable {_variable(section, option)}"
+        if not loaded.exists:
+            return (
+                f"{loaded.path}: [{section}] {option} is missing because the file does not exist: create it, name "
+                f"another file in APP_CONFIG, or {where}."
+            )
+        if not loaded.parser.has_section(section):
+            return f"{self._no_section(loaded, section)[:-1]}, with the option {option}, or {where}."
+        return f"{loaded.path}: [{section}] {option} is missing: add the line '{option} = ...' there, or {where}."
+
     def env(self, name: str) -> str | None:
         """A variable of the environment this configuration looks in, or ``None`` when it is unset or empty."""
         return self._env.get(name) or None
@@ -246,13 +215,13 @@ class AppConfig:
         found = self._find(section, option)
         if found is None:
             if isinstance(fallback, _Unset):
-                raise ConfigError(self._missing(section, option))
+                raise ConfigError(self.missing(section, option))
             return fallback
         try:
             return convert(found.value)
         except ValueError:
             # "from None": the message of int() and its kin repeats the value, which may be a secret.
-            raise ConfigError(f"{found.place} is {_shown(option, found.value)}; it has to be {kind}.") from None
+            raise ConfigError(f"{found.place} is {shown(option, found.value)}; it has to be {kind}.") from None
 
     def _find(self, section: str, option: str) -> _Found | None:
         variable = _variable(section, option)
@@ -323,18 +292,6 @@ class AppConfig:
                 ) from None
             return {}
 
-    def _missing(self, section: str, option: str) -> str:
-        loaded = self._load()
-        where = f"set the environment variable {_variable(section, option)}"
-        if not loaded.exists:
-            return (
-                f"{loaded.path}: [{section}] {option} is missing because the file does not exist: create it, name "
-                f"another file in APP_CONFIG, or {where}."
-            )
-        if not loaded.parser.has_section(section):
-            return f"{self._no_section(loaded, section)[:-1]}, with the option {option}, or {where}."
-        return f"{loaded.path}: [{section}] {option} is missing: add the line '{option} = ...' there, or {where}."
-
     @staticmethod
     def _no_section(loaded: _Loaded, section: str) -> str:
         missing = "" if loaded.exists else " because the file does not exist"
@@ -362,14 +319,6 @@ def _boolean(text: str) -> bool:
         raise ValueError from None
 
 
-def _shown(option: str, value: str) -> str:
-    if looks_secret(option):
-        return f"{HIDDEN} (not shown)"
-    if "://" in value and "@" in value:
-        return f"a URL with a user in it ({HIDDEN}, not shown)"
-    return '"' + (value if len(value) <= 80 else value[:77] + "...").replace("\n", "\\n") + '"'
-
-
 def _read_secret(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
@@ -395,83 +344,4 @@ def _parse_error(error: configparser.Error) -> str:
 def _script_name() -> str:
     script = Path(sys.argv[0] if sys.argv else "")
     name = script.parent.name if script.stem == "__main__" else script.stem
-    return name if name.strip("-c") else "pylib"
-
-
-def load_settings(model: type[M], section: str, config: AppConfig) -> M:
-    """Fill a pydantic model from one section. The environment and the secrets override it as they do everywhere here.
-
-    A field that holds several values takes them separated by commas or lines, or as a JSON array. An option without a
-    field is an error where the model says ``extra="forbid"``, which is the default of ``BaseSettings``.
-
-    :raises ConfigError: in one line: file, section, option and what is wrong with it.
-    """
-    from pydantic import ValidationError
-    from pydantic_settings import BaseSettings
-
-    values: dict[str, object] = {}
-    spelled: dict[str, str] = {}
-    for field, info in model.model_fields.items():
-        option = info.alias or field
-        spelled[option.casefold()] = option
-        text = config.get(section, option, fallback=None)
-        if text is not None:
-            values[option] = _several(text) if _is_collection(info.annotation) else text
-    if config.has_section(section):
-        for option in config.options(section):
-            if option.casefold() not in spelled:
-                values[option] = config.get(section, option)
-    target: type[M] = model
-    if issubclass(model, BaseSettings):
-        # Its own environment source would read USER for a field called user; the precedence above is the only one.
-        target = type(model.__name__, (model,), {"settings_customise_sources": classmethod(_only_init)})
-    try:
-        return target.model_validate(values)
-    except ValidationError as error:
-        # "from None": pydantic's message quotes the values.
-        problems = "; ".join(_problem(detail, section, config) for detail in error.errors(include_url=False))
-        raise ConfigError(problems) from None
-
-
-def _only_init(
-    cls: type[object], /, settings_cls: type[object], init_settings: object, **_others: object
-) -> tuple[object, ...]:
-    return (init_settings,)
-
-
-def _is_collection(annotation: object) -> bool:
-    from typing import get_args, get_origin
-
-    kinds = {get_origin(annotation) or annotation, *(get_origin(arg) or arg for arg in get_args(annotation))}
-    return not kinds.isdisjoint({list, tuple, set, frozenset})
-
-
-def _several(text: str) -> object:
-    if text.lstrip().startswith("["):
-        import msgspec
-
-        try:
-            return msgspec.json.decode(text)
-        except msgspec.DecodeError:
-            return text
-    return [part.strip() for part in re.split(r"[,\n]", text) if part.strip()]
-
-
-def _problem(detail: ErrorDetails, section: str, config: AppConfig) -> str:
-    option = str(detail["loc"][0]) if detail["loc"] else ""
-    if detail["type"] == "missing":
-        return config._missing(section, option)
-    place = config.place(section, option) if option else f"{config.path}: [{section}]"
-    if detail["type"] == "extra_forbidden":
-        return f"{place} is not an option of this section: remove it, or correct its spelling."
-    inner = "".join(f", item {part + 1}" for part in detail["loc"][1:] if isinstance(part, int))
-    message = detail["msg"]
-    message = message[:1].lower() + message[1:]
-    value = detail["input"]
-    shown = f" is {_shown(option, value)}" if isinstance(value, str) else ""
-    hidden = looks_secret(option) or "@" in str(value)
-    return f"{place}{inner}{shown}: {'the value is not accepted' if hidden else message}."
-
-
-app_config: Final = AppConfig()
-"""The application's settings. Reads nothing until it is asked; ``app_config.reset()`` makes it read again."""
+    return "pylib" if name in ("", "-", "-c") else name

@@ -102,3 +102,12 @@ def pause_unless_gone(pid: int | None, seconds: float) -> None:
 def deadline_after(seconds: float) -> float:
     """Return the ``time.monotonic()`` value ``seconds`` from now."""
     return time.monotonic() + seconds
+
+
+def private_host() -> str:
+    """Return a random loopback address of 127.0.0.0/8, on which even a well-known port is free.
+
+    For programs that know a host and no port. Linux answers on the whole network; other systems on 127.0.0.1 alone.
+    """
+    dice = random.SystemRandom()
+    return f"127.{dice.randint(16, 250)}.{dice.randint(1, 250)}.{dice.randint(1, 250)}"

@@ -39,8 +39,13 @@ class Gate:
             return self.is_open
         poller = select.poll()
         poller.register(self._read, select.POLLIN)
-        poller.poll(None if timeout is None else max(0.0, timeout) * 1000)
+        # A poll counts milliseconds in a C int: a wait of more than 24 days ends there, unopened.
+        poller.poll(None if timeout is None else min(max(0.0, timeout) * 1000, 2**31 - 1))
         return self.is_open
+
+    def __del__(self) -> None:
+        # Nobody holds it any more, so nobody can be polling it.
+        self.close()
 
     def close(self) -> None:
         """Give the descriptors back. Only when no thread can be polling them any more."""
@@ -83,6 +88,9 @@ class WakeUp:
 
     def fileno(self) -> int:
         return self._read
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         read, write, self._read, self._write = self._read, self._write, -1, -1

@@ -96,7 +96,7 @@ class Loop:
 
     def unwatch(self, source: object) -> None:
         """Forget a source; unknown ones are ignored. Do so before a descriptor is closed, or the poll spins on it."""
-        if self._handlers.pop(source, None) is not None:
+        if self._handlers.pop(source, None) is not None and source in self._poller:  # a mask of 0 has taken it out
             self._poller.unregister(source)
 
     def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
@@ -112,11 +112,15 @@ class Loop:
     def monotonic(self) -> float:
         return self._clock.monotonic()
 
+    def time(self) -> float:
+        """The wall clock, seconds since the epoch."""
+        return self._clock.time()
+
     def run(self) -> None:
         """Serve until ``stop``. The only wait of its thread."""
         member, poll, handlers, posted = self._member, self._poller.poll, self._handlers, self._posted
         monotonic = self._clock.monotonic
-        self._stopped = False
+        # Not reset here: a stop that was asked for before the thread came this far counts.
         while not self._stopped:
             timeout = self._timeout()
             if member is not None:
@@ -134,6 +138,7 @@ class Loop:
                 posted.popleft()()
             if self._deferred:
                 self._run_deferred()
+        self._stopped = False
         if member is not None:
             member.busy_since = None
 

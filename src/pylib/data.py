@@ -218,7 +218,7 @@ def _check_depth(value: Plain, max_depth: int) -> None:
 def _plain(value: Plain, max_depth: int) -> Plain:
     """As :func:`_check_depth`, and holds MessagePack to what JSON can say: text as keys, finite numbers."""
     level: list[Plain] = [value]
-    for _ in range(max_depth + 1):
+    for _ in range(max_depth):
         below: list[Plain] = []
         for item in level:
             kind = type(item)
@@ -228,11 +228,16 @@ def _plain(value: Plain, max_depth: int) -> Plain:
             elif kind is list:
                 below.extend(item)  # type: ignore[arg-type]
             elif kind is float and not isfinite(item):  # type: ignore[arg-type]
-                raise DecodeError("not accepted: a number is NaN or infinite")
+                raise _not_finite()
         if not below:
             return value
         level = below
-    raise _too_deep(max_depth)
+    for item in level:
+        if isinstance(item, list | dict):
+            raise _too_deep(max_depth)
+        if isinstance(item, float) and not isfinite(item):
+            raise _not_finite()
+    return value
 
 
 def _text_keys(mapping: dict[str, Plain]) -> None:
@@ -259,6 +264,10 @@ def _too_large(size: int, limit: int) -> DecodeError:
 
 def _too_deep(limit: int) -> DecodeError:
     return DecodeError(f"not accepted: nested deeper than {limit} levels")
+
+
+def _not_finite() -> DecodeError:
+    return DecodeError("not accepted: a number is NaN or infinite")
 
 
 def _reason(error: Exception) -> str:

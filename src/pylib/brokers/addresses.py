@@ -333,20 +333,23 @@ class TlsOptions:
         if self.key_file is not None:
             self._readable("key file", self.key_file)
         key = os.fspath(self.key_file or cert_file)
-        # Always a callable: without one OpenSSL would ask on the terminal, and block.
-        password = self.key_password.reveal() if self.key_password else ""
+        asked: list[bool] = []
+
+        # Always given: without it OpenSSL would ask on the terminal, and block. That it is called tells an encrypted
+        # key from a file that is no key, which OpenSSL's own error does not.
+        def password() -> str:
+            asked.append(True)
+            return self.key_password.reveal() if self.key_password else ""
+
         try:
-            context.load_cert_chain(cert_file, self.key_file, lambda: password)
+            context.load_cert_chain(cert_file, self.key_file, password)
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
                 problem = f"key file {key} does not belong to certificate file {os.fspath(cert_file)}."
-            elif error.reason in ("BAD_DECRYPT", "BAD_PASSWORD_READ"):
+            elif asked:
                 problem = f"key file {key} is encrypted, and the key password does not open it."
             else:
-                problem = (
-                    f"certificate file {os.fspath(cert_file)} and key file {key} are not a certificate and a key "
-                    "in PEM format, or the key password is wrong."
-                )
+                problem = f"certificate file {os.fspath(cert_file)} and key file {key} are not both in PEM format."
             raise self._error(problem) from None
         except (OSError, ValueError) as error:
             raise self._error(f"certificate file {os.fspath(cert_file)} cannot be used: {error}.") from None

@@ -40,7 +40,6 @@ def configure_reporting(dsn: str | None = None) -> bool:
             dsn=dsn,
             # Local variables would carry message bodies, pictures and credentials to a third party.
             include_local_variables=False,
-            send_default_pii=False,
             # flush() in the stop's last stage has waited already; waiting again at exit would break the stop's bound.
             shutdown_timeout=0,
             integrations=[AtexitIntegration(callback=lambda pending, timeout: None)],

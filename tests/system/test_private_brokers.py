@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
+import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -14,10 +17,13 @@ import pika.exceptions
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+import pylib.testing
+from pylib.testing.certificates import CertificateAuthority
 from pylib.testing.child import BrokerFailed
 from pylib.testing.mosquitto import Mosquitto
 from pylib.testing.plugin import MosquittoFactory, RabbitMQFactory
 from pylib.testing.ports import answers
+from pylib.testing.processes import run_program
 from pylib.testing.rabbitmq import RabbitMQ, Vhost
 
 pytestmark = pytest.mark.timeout(120)
@@ -146,6 +152,56 @@ def test_a_closed_mosquitto_leaves_no_process_and_no_folder() -> None:
         assert processes_in(broker.folder)
     assert processes_in(broker.folder) == []
     assert not broker.folder.exists()
+
+
+KILLED_RUN = """
+import os, sys
+from pylib.testing.mosquitto import Mosquitto
+broker = Mosquitto()
+broker.start()
+print(broker.pid, broker.folder, flush=True)
+os._exit(3)
+"""
+
+
+def test_a_test_run_that_ends_without_clean_up_leaves_no_broker_and_no_folder() -> None:
+    source = Path(pylib.testing.__file__).parents[2]
+    with run_program([sys.executable, "-c", KILLED_RUN], env={"PYTHONPATH": str(source)}) as run:
+        folder = Path(run.wait_for(r"^\d+ (.*)").group(1))
+        assert run.wait() == 3
+    deadline = time.monotonic() + 10
+    while folder.exists() and time.monotonic() < deadline:
+        threading.Event().wait(0.01)
+    assert not folder.exists()
+    assert processes_in(folder) == []
+
+
+@pytest.mark.leak_check
+def test_a_mosquitto_with_tls_wants_a_client_certificate_of_our_own_authority(
+    mosquitto_factory: MosquittoFactory, certificate_authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    broker = mosquitto_factory(tls=certificate_authority.server_tls(require_certificate=True))
+    ours, theirs = certificate_authority.client(), CertificateAuthority(tmp_path).client()
+    for client, works in ((ours, True), (theirs, False)):
+        keys = ["--cafile", str(certificate_authority.ca), "--cert", str(client.certificate), "--key", str(client.key)]
+        assert (publish(broker, *keys) == 0) == works
+    assert publish(broker, "--cafile", str(certificate_authority.ca)) != 0
+    assert publish(broker) != 0
+
+
+def test_a_node_with_tls_is_reached_by_those_who_trust_it(
+    rabbitmq_factory: RabbitMQFactory, certificate_authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    node = rabbitmq_factory(tls=certificate_authority.server_tls(), heartbeat=7)
+    assert node.tls_port is not None
+    parameters = pika.URLParameters(node.url("guest", "guest", "/", tls=True))
+    parameters.ssl_options = pika.SSLOptions(ssl.create_default_context(cafile=certificate_authority.ca), "localhost")
+    with closing(pika.BlockingConnection(parameters)) as connection:
+        connection.channel().queue_declare("secret", exclusive=True)
+    stranger = ssl.create_default_context(cafile=CertificateAuthority(tmp_path).ca)
+    parameters.ssl_options = pika.SSLOptions(stranger, "localhost")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        pika.BlockingConnection(parameters)
 
 
 def test_a_message_goes_through_a_virtual_host_of_ones_own(rabbitmq: Vhost) -> None:

@@ -13,5 +13,6 @@ Nothing here is imported by the library itself. Each module has one job:
 ``clock``          a clock that moves when the test says so
 ``ports``          free ports, and waiting for one to answer
 ``child``          one owned child process, ended by its own process id
+``guard``          ends the children of a test run that was killed
 =================  ==================================================================
 """

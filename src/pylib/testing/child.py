@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from pylib.testing.guard import GUARD
 from pylib.testing.ports import pause_unless_gone
 
 
@@ -23,7 +24,8 @@ class ChildProcess:
     """A child in a process group of its own, its output going to ``log_path``.
 
     Start and stop it from one thread. No descriptor is held while it runs. A child that is still running when Python
-    exits is killed, together with its group, so that a failing test run leaves no process behind.
+    exits is killed, together with its group, so that a failing test run leaves no process behind; ``guard`` does the
+    same for a run that is itself killed.
     """
 
     def __init__(self, argv: Sequence[str], *, folder: Path, log_path: Path, env: Mapping[str, str]) -> None:
@@ -65,6 +67,7 @@ class ChildProcess:
             except OSError as e:
                 raise BrokerFailed(f"Cannot run {self._argv[0]}: {e}. Is it installed?") from e
         _RUNNING.add(self)
+        GUARD.add(self._process.pid, self._folder)
 
     def wait_until(
         self,
@@ -114,7 +117,9 @@ class ChildProcess:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         code = self._process.wait(10)
-        _RUNNING.discard(self)
+        if self in _RUNNING:
+            _RUNNING.discard(self)
+            GUARD.remove(self._process.pid)
         return code
 
     def _log_end(self) -> str:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pylib.testing.guard import GUARD
+
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -62,8 +64,10 @@ def _open_descriptors() -> list[tuple[int, str]]:
     if not _DESCRIPTORS.is_dir():
         return []
     found: list[tuple[int, str]] = []
+    guard = GUARD.descriptor
     for name in os.listdir(_DESCRIPTORS):
         # The descriptor that lists the folder is itself listed, and is closed by now.
         with suppress(OSError):
-            found.append((int(name), os.readlink(_DESCRIPTORS / name)))
+            if int(name) != guard:
+                found.append((int(name), os.readlink(_DESCRIPTORS / name)))
     return found

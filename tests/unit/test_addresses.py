@@ -169,7 +169,7 @@ def test_a_secret_does_not_show() -> None:
         pickle.dumps(secret)
     with pytest.raises(AttributeError):
         secret._value = "x"
-    assert copy.copy(address) == address
+    assert copy.deepcopy(address) == address
 
 
 def test_an_address_reads_back() -> None:

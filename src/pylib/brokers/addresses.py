@@ -61,6 +61,12 @@ class Secret:
     def __format__(self, spec: str) -> str:
         return format("***", spec)
 
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
     def __reduce__(self) -> str:
         raise TypeError("a Secret is not pickled")
 

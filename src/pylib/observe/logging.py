@@ -117,19 +117,26 @@ class LineHandler(logging.StreamHandler[TextIO]):
         """Write one record. A stream that is gone is ignored: nobody is there to be told."""
         try:
             line = self.format(record) + "\n"
-            try:
-                self.stream.write(line)
-                self.flush()
-            except RuntimeError:
-                # A signal handler logged while this thread was inside write(): buffered streams refuse that.
-                os.write(self.stream.fileno(), line.encode("utf-8", "backslashreplace"))
-            except UnicodeEncodeError:
-                self.stream.write(line.encode("ascii", "backslashreplace").decode("ascii"))
-                self.flush()
-        except (BrokenPipeError, ValueError):
+        except Exception:
+            self.handleError(record)
+            return
+        try:
+            self._write(line)
+        except (BrokenPipeError, ValueError):  # the reader went away, or the stream was closed
             pass
         except Exception:
             self.handleError(record)
+
+    def _write(self, line: str) -> None:
+        try:
+            self.stream.write(line)
+            self.flush()
+        except RuntimeError:
+            # A signal handler logged while this thread was inside write(): buffered streams refuse that.
+            os.write(self.stream.fileno(), line.encode("utf-8", "backslashreplace"))
+        except UnicodeEncodeError:
+            self.stream.write(line.encode("ascii", "backslashreplace").decode("ascii"))
+            self.flush()
 
 
 class RedactionFilter(logging.Filter):
@@ -145,10 +152,14 @@ class RedactionFilter(logging.Filter):
             record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
         if record.exc_text:
             record.exc_text = redact(record.exc_text)
-        for name in _extras(record):
-            value = record.__dict__[name]
-            if isinstance(value, str):
-                record.__dict__[name] = redact(value)
+        if record.stack_info:
+            record.stack_info = redact(record.stack_info)
+        for name, value in _extras(record).items():
+            if not isinstance(value, int | float | None):
+                text = value if isinstance(value, str) else repr(value)
+                clean = redact(text)
+                if clean != text:
+                    record.__dict__[name] = clean
         return True
 
 

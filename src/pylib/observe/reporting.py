@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from pylib.config import app_config
+from pylib.config import app_config, redact
 from pylib.errors import ConfigError
 from pylib.observe.logging import log
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from sentry_sdk.types import Event, Hint
 
 __all__ = ["configure_reporting", "flush", "report"]
 
@@ -42,6 +44,7 @@ def configure_reporting(dsn: str | None = None) -> bool:
             include_local_variables=False,
             # flush() in the stop's last stage has waited already; waiting again at exit would break the stop's bound.
             shutdown_timeout=0,
+            before_send=_without_passwords,
             integrations=[AtexitIntegration(callback=lambda pending, timeout: None)],
         )
     except BadDsn:
@@ -93,6 +96,20 @@ def _capture(exception: BaseException, thread: str, topic: str | None) -> None:
             scope.capture_exception(exception)
     except Exception as error:
         log.warning("crash report could not be queued: %s", error)
+
+
+def _without_passwords(event: Event, hint: Hint) -> Event:
+    return cast("Event", _redacted(event))
+
+
+def _redacted(value: object) -> object:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {name: _redacted(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(entry) for entry in value]
+    return value
 
 
 def _sentry() -> ModuleType | None:

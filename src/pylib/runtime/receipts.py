@@ -106,11 +106,20 @@ class Receipts:
         idents = b"".join(receipt.ident.to_bytes(8, "little") for receipt in receipts)
         return b"%b%b%c\xa5" % (frame, idents, len(receipts))
 
+    def enclose(self, frame: bytes, receipt: Receipt) -> bytes:
+        """The frame with the caller's own hold in it: whoever takes the frame is the holder, the caller no longer is."""
+        return b"%b%b\x01\xa5" % (frame, receipt.ident.to_bytes(8, "little"))
+
     def detach(self, frame: bytes) -> tuple[bytes, tuple[Receipt, ...]]:
-        """What ``attach`` was given. Only for frames whose last byte is ``MARK``."""
-        count = frame[-2]
+        """What ``attach`` was given. Only for frames whose last byte is ``MARK``.
+
+        A frame that is too short to be ours (a plain ZeroMQ peer sent it) is returned as it is.
+        """
+        count = frame[-2] if len(frame) > 1 else 255
         if not count:
             return frame[:-2], ()
+        if len(frame) < 8 * count + 2:
+            return frame, ()
         table = self.open_receipts
         if count == 1:
             receipt = table.get(int.from_bytes(frame[-10:-2], "little"))
@@ -121,11 +130,14 @@ class Receipts:
         found = tuple(receipt for ident in idents if (receipt := table.get(ident)) is not None)
         return frame[:start], found
 
-    def drop(self, frame: bytes, error: BaseException) -> None:
-        """Fail what a frame carries that could not be delivered."""
+    def drop(self, frame: bytes, error: BaseException | None = None) -> None:
+        """Let go of what a frame carries that will not be delivered; with an error, fail it."""
         if frame and frame[-1] == MARK:
             for receipt in self.detach(frame)[1]:
-                receipt.fail(error)
+                if error is None:
+                    receipt.release()
+                else:
+                    receipt.fail(error)
 
     def _bundle(self, receipts: Sequence[Receipt]) -> tuple[Receipt, ...]:
         """One receipt that stands for many: each of them is let go when it settles."""

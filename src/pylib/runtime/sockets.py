@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import select
 import threading
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import zmq
 from zmq.error import Again, ContextTerminated, ZMQError
 
-from pylib.errors import ConfigError, PylibError
+from pylib.errors import ConfigError, ConnectionLost, PylibError
 from pylib.runtime.here import HERE
 from pylib.runtime.receipts import MARK, Receipts, settle_handling
 
@@ -54,6 +55,7 @@ class Socket(zmq.Socket[bytes]):
     owner: Member | None = None
     owner_ident: int = 0
     endpoints: tuple[str, ...] = ()
+    _bound: tuple[str, ...] = ()
     _kind: int = 0
     _local: bool = True
     _gives: bool = False
@@ -71,6 +73,8 @@ class Socket(zmq.Socket[bytes]):
                 raise ConfigError(f"{addr} is bound already{where}; one socket binds, the others connect") from error
             raise
         self._joined(addr)
+        if addr.startswith("inproc://"):
+            self._bound = (*self._bound, addr)
         return bound
 
     def connect(self, addr: str) -> Any:
@@ -113,9 +117,12 @@ class Socket(zmq.Socket[bytes]):
                 data = self.registry.receipts.attach(data, receipts)
                 try:
                     return self._send(data, flags, copy, track, **named)
+                except Again:
+                    # Nothing was sent, and the sender still holds the delivery: to try again, to keep it or to give up.
+                    self.registry.receipts.drop(data)
+                    raise
                 except BaseException as error:
-                    if receipts:
-                        self.registry.receipts.drop(data, error)
+                    self.registry.receipts.drop(data, error)
                     raise
         return self._send(data, flags, copy, track, **named)
 
@@ -171,10 +178,32 @@ class Socket(zmq.Socket[bytes]):
         return f"{zmq.SocketType(self._kind).name} on {where}, owned by {owner}, opened at {self.origin}"
 
     def close(self, linger: int | None = None) -> None:
+        """Close the socket, by the thread that owns it. Closing twice is harmless.
+
+        Deliveries that still wait in it fail: they were not dealt with, and nobody will see them here any more.
+        """
         registry = getattr(self, "registry", None)
         if registry is not None:
             registry.forget(self)
+            if not self.closed:
+                self._leave()
+                if self._takes and self._kind == zmq.PULL and registry.receipts.open_receipts:
+                    self._fail_waiting(registry.receipts)
         super().close(linger)
+
+    def _leave(self) -> None:
+        # ZeroMQ frees an address some time after the close, in another thread; a restarted owner binds it again at once.
+        for addr in self._bound:
+            with contextlib.suppress(ZMQError):
+                self.unbind(addr)
+
+    def _fail_waiting(self, receipts: Receipts) -> None:
+        error = ConnectionLost(f"{self.describe()} was closed before this message was taken from it")
+        try:
+            for _ in range(2 * HIGH_WATER_MARK):  # what can be waiting; anything beyond is arriving
+                receipts.drop(super().recv(zmq.NOBLOCK), error)
+        except ZMQError:
+            return
 
 
 class SocketRegistry:

@@ -6,6 +6,7 @@ Nothing here is imported by the library itself. Each module has one job:
 ``plugin``         the pytest fixtures
 ``mosquitto``      a private Mosquitto process
 ``rabbitmq``       a private RabbitMQ node
+``erlang``         where RabbitMQ and Erlang's tools are installed
 ``faults``         a TCP proxy that refuses, freezes, resets, slows and cuts
 ``certificates``   a private certificate authority and good and bad certificates
 ``processes``      runs a program and waits for what it prints

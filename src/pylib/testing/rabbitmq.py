@@ -15,7 +15,6 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +26,12 @@ from urllib.parse import quote
 import pika
 
 from pylib.testing.child import BrokerFailed, ChildProcess
+from pylib.testing.erlang import binary, find_epmd, find_erl_call, find_rabbitmq, run_tool
 from pylib.testing.mosquitto import ServerTls
 from pylib.testing.ports import LOOPBACK, amqp_answers, answers, free_port
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
-_CONTROL_SECONDS = 60.0
-_SERVER_PLACES = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/opt/homebrew/sbin")
 # One scheduler starts a node in 3.7 s instead of 5.3 s on two cores and leaves the other core to the tests.
 _ERLANG_ARGUMENTS = "+S 1:1 +SDio 1 -kernel inet_dist_use_interface {127,0,0,1}"
 # Answers look-ups of "localhost" inside the node: no helper processes, no name server.
@@ -187,7 +185,7 @@ class RabbitMQ:
     def ctl(self, *arguments: str) -> str:
         """Run ``rabbitmqctl`` against this node and return what it printed; raises BrokerFailed when it fails."""
         command = [str(self._commands / "rabbitmqctl"), "-q", "-n", self.node_name, *arguments]
-        return _run(command, self._env, self.folder, f"rabbitmqctl {' '.join(arguments[:1])}")
+        return run_tool(command, self._env, self.folder, f"rabbitmqctl {' '.join(arguments[:1])}")
 
     def evaluate(self, expression: str) -> str:
         """Evaluate Erlang in the node, without the final stop, and return the result as printed.
@@ -199,33 +197,33 @@ class RabbitMQ:
         if erl_call is None:
             return self.ctl("eval", f"{expression}.")
         command = [erl_call, "-sname", self.node_name, "-c", self._cookie, "-e"]
-        answer = _run(command, self._env, self.folder, "Erlang call", text=f"{expression}.\n")
+        answer = run_tool(command, self._env, self.folder, "Erlang call", text=f"{expression}.\n")
         if not answer.startswith("{ok, "):
             raise BrokerFailed(f"The private RabbitMQ refused {expression}: {answer}")
         return answer[len("{ok, ") : -1]
 
     def add_vhost(self, name: str) -> None:
         """Make a virtual host; does nothing when it exists."""
-        self.evaluate(f"ok = rabbit_vhost:add({_binary(name)}, {_binary('pylib-test')})")
+        self.evaluate(f"ok = rabbit_vhost:add({binary(name)}, {binary('pylib-test')})")
 
     def delete_vhost(self, name: str) -> None:
         """Remove a virtual host with everything in it; its connections are closed by the node."""
-        self.evaluate(f"ok = rabbit_vhost:delete({_binary(name)}, {_binary('pylib-test')})")
+        self.evaluate(f"ok = rabbit_vhost:delete({binary(name)}, {binary('pylib-test')})")
 
     def add_user(self, name: str, password: str) -> None:
         """Make a user without any permission yet."""
-        self.evaluate(f"ok = rabbit_auth_backend_internal:add_user({_binary(name)}, {_binary(password)}, <<>>)")
+        self.evaluate(f"ok = rabbit_auth_backend_internal:add_user({binary(name)}, {binary(password)}, <<>>)")
 
     def delete_user(self, name: str) -> None:
         """Remove a user with its permissions."""
-        self.evaluate(f"ok = rabbit_auth_backend_internal:delete_user({_binary(name)}, <<>>)")
+        self.evaluate(f"ok = rabbit_auth_backend_internal:delete_user({binary(name)}, <<>>)")
 
     def set_permissions(
         self, user: str, vhost: str = "/", configure: str = ".*", write: str = ".*", read: str = ".*"
     ) -> None:
         """Allow ``user`` what the three patterns match in ``vhost``."""
-        patterns = ", ".join(_binary(pattern) for pattern in (configure, write, read))
-        call = f"rabbit_auth_backend_internal:set_permissions({_binary(user)}, {_binary(vhost)}, {patterns}, <<>>)"
+        patterns = ", ".join(binary(pattern) for pattern in (configure, write, read))
+        call = f"rabbit_auth_backend_internal:set_permissions({binary(user)}, {binary(vhost)}, {patterns}, <<>>)"
         self.evaluate(f"ok = {call}")
 
     def fresh_vhost(self) -> Vhost:
@@ -325,51 +323,3 @@ class RabbitMQ:
         path = self.folder / name
         path.write_text(text)
         path.chmod(mode)
-
-
-def find_rabbitmq() -> Path:
-    """Return the folder of RabbitMQ's own scripts; raises BrokerFailed with what to install."""
-    found = shutil.which("rabbitmq-server")
-    places = [*_SERVER_PLACES, *([str(Path(found).resolve().parent)] if found else [])]
-    for place in places:
-        if (Path(place) / "rabbitmq-server").exists() and (Path(place) / "rabbitmq-env").exists():
-            return Path(place)
-    raise BrokerFailed("RabbitMQ is not installed. On Debian or Ubuntu: apt-get install rabbitmq-server")
-
-
-def find_epmd() -> str:
-    """Return the path of Erlang's port mapper; raises BrokerFailed with what to install."""
-    found = shutil.which("epmd") or next((str(path) for path in _erlang_tools("epmd")), None)
-    if found is None:
-        raise BrokerFailed("Erlang's epmd is not installed. On Debian or Ubuntu: apt-get install rabbitmq-server")
-    return found
-
-
-def find_erl_call() -> str | None:
-    """Return the path of Erlang's ``erl_call``, or None where the installation has none."""
-    return shutil.which("erl_call") or next((str(path) for path in _erlang_tools("erl_call")), None)
-
-
-def _erlang_tools(name: str) -> list[Path]:
-    erl = shutil.which("erl")
-    roots = [Path("/usr/lib/erlang"), Path("/usr/local/lib/erlang")]
-    if erl is not None:
-        roots.insert(0, Path(erl).resolve().parent.parent)
-    return [path for root in roots for path in sorted(root.glob(f"erts-*/bin/{name}"))]
-
-
-def _binary(text: str) -> str:
-    """Return ``text`` as an Erlang binary made of byte values, so that no character needs quoting."""
-    return f"<<{','.join(str(byte) for byte in text.encode())}>>"
-
-
-def _run(command: Sequence[str], env: Mapping[str, str], folder: Path, what: str, text: str | None = None) -> str:
-    try:
-        done = subprocess.run(
-            command, env=env, cwd=folder, capture_output=True, text=True, timeout=_CONTROL_SECONDS, input=text
-        )
-    except subprocess.TimeoutExpired:
-        raise BrokerFailed(f"{what} did not finish within {_CONTROL_SECONDS:g} s; is the node frozen?") from None
-    if done.returncode != 0:
-        raise BrokerFailed(f"{what} failed with code {done.returncode}: {done.stdout}{done.stderr}")
-    return done.stdout.strip()

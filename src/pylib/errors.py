@@ -3,7 +3,8 @@
 PylibError
 ├── ConfigError                     a setting is missing or wrong; says which file, section and option
 ├── DependencyError                 something outside is away; also a ResourceWarning, as the first listings raise it
-│   ├── ConnectFailed               it never answered, or refused us
+│   ├── ConnectFailed               it never answered
+│   │   └── AccessRefused           it answered and refused us: credentials, permission, TLS; trying again is no help
 │   └── ConnectionLost              it answered and then went away
 ├── MessageError                    one message is at fault; it is set aside and the thread lives
 │   ├── DecodeError                 its bytes are not what they claim to be
@@ -17,6 +18,7 @@ Foreign errors (paho, pika, zmq, ssl) are translated into this tree in ``pylib.b
 from __future__ import annotations
 
 __all__ = [
+    "AccessRefused",
     "ConfigError",
     "ConnectFailed",
     "ConnectionLost",
@@ -46,7 +48,14 @@ class DependencyError(PylibError, ResourceWarning):
 
 
 class ConnectFailed(DependencyError):
-    """No connection could be made: nobody answered, the credentials were refused, or TLS was."""
+    """No connection could be made. The message says where and why."""
+
+
+class AccessRefused(ConnectFailed):
+    """The other side answered and refused us: user, password, permission, virtual host or certificate.
+
+    Somebody has to change something, so it is not tried again in a tight loop.
+    """
 
 
 class ConnectionLost(DependencyError):

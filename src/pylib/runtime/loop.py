@@ -31,9 +31,9 @@ class Timer:
 
     __slots__ = ("call", "due")
 
-    def __init__(self, due: float, call: Callable[[], None]) -> None:
+    def __init__(self, due: float, call: Callable[[], object]) -> None:
         self.due = due
-        self.call: Callable[[], None] | None = call
+        self.call: Callable[[], object] | None = call
 
     def cancel(self) -> None:
         self.call = None
@@ -69,15 +69,15 @@ class Loop:
         self._handlers: dict[object, Handler] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
-        self._posted: deque[Callable[[], None]] = deque()
-        self._deferred: dict[Callable[[], None], None] = {}
+        self._posted: deque[Callable[[], object]] = deque()
+        self._deferred: dict[Callable[[], object], None] = {}
         self._wake_up = WakeUp()
         self._stopped = False
         self.watch(self._wake_up.fileno(), READ, self._woken)
 
     # -- from any thread ---------------------------------------------------------------------------------------------
 
-    def post(self, call: Callable[[], None]) -> None:
+    def post(self, call: Callable[[], object]) -> None:
         """Have the loop's thread make this call soon. Thread-safe, never blocks, safe in a signal handler."""
         self._posted.append(call)
         self._wake_up.ring()
@@ -99,13 +99,13 @@ class Loop:
         if self._handlers.pop(source, None) is not None and source in self._poller:  # a mask of 0 has taken it out
             self._poller.unregister(source)
 
-    def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
+    def call_later(self, delay: float, call: Callable[[], object]) -> Timer:
         """Make a call after ``delay`` seconds."""
         timer = Timer(self._clock.monotonic() + max(0.0, delay), call)
         heapq.heappush(self._timers, (timer.due, next(self._count), timer))
         return timer
 
-    def defer(self, call: Callable[[], None]) -> None:
+    def defer(self, call: Callable[[], object]) -> None:
         """Make a call once at the end of the current batch, however often it is asked for: acknowledgements, flushes."""
         self._deferred[call] = None
 

@@ -22,7 +22,7 @@ class Signals:
     the same moment, from C, whatever the main thread is stuck in; ``drain`` then does the same from another thread.
     """
 
-    def __init__(self, latch: Latch, on_hup: Callable[[], None] | None = None) -> None:
+    def __init__(self, latch: Latch, on_hup: Callable[[], object] | None = None) -> None:
         self._latch = latch
         self.on_hup = on_hup
         self._previous: dict[int, object] = {}

@@ -14,7 +14,7 @@ from zmq.error import Again, ContextTerminated, ZMQError
 
 from pylib.errors import ConfigError, ConnectionLost, PylibError
 from pylib.runtime.here import HERE
-from pylib.runtime.receipts import MARK, Receipts, settle_handling
+from pylib.runtime.receipts import MARK, Receipt, Receipts, settle_handling
 
 if TYPE_CHECKING:
     from pylib.runtime.gate import Gate
@@ -139,6 +139,11 @@ class Socket(zmq.Socket[bytes]):
         if not self._local:
             raise PylibError(f"Python objects travel on inproc only, not on {', '.join(self.endpoints)}: send bytes there")
         return self.send(pickle.dumps(obj, protocol), flags, **named)
+
+    def send_enclosed(self, obj: Any, receipt: Receipt) -> None:
+        """Send an object that takes the caller's hold on a receipt along, and no other receipt. Blocks while full."""
+        frame = self.registry.receipts.enclose(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL), receipt)
+        self._send(frame, 0, True, False)
 
     def recv_pyobj(self, flags: int = 0) -> Any:
         if not self._local:

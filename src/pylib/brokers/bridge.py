@@ -1,0 +1,138 @@
+"""The bridge: one port, the pipes that lead to it, the pipe that leads from it, and how it all ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from pylib.brokers.inflow import Decode, Inflow
+from pylib.brokers.outflow import Encode, Outflow
+from pylib.brokers.port import Delivery, Port
+from pylib.errors import AccessRefused, DependencyError
+from pylib.runtime.loop import Loop
+from pylib.runtime.receipts import Receipts
+from pylib.runtime.sockets import Socket
+
+__all__ = ["Bridge"]
+
+log = logging.getLogger("pylib.bridge")
+
+# Seconds between two looks at whether everything has settled, while closing: only then, and only so often.
+_LOOK = 0.01
+# Seconds kept back for the goodbye itself out of what closing may take.
+_GOODBYE = 0.15
+# One more round of the loop, so that the client library sees its sockets shut and lets go of them.
+_LAST_ROUND = 0.005
+
+
+class Bridge:
+    """Joins a port to pipes, on one loop. Composed by the threads in ``pylib.rabbit`` and ``pylib.mqtt``.
+
+    :param on_lost: what a lost connection (or a refused one) leads to; None: it is made again, for as long as it takes.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        port: Port,
+        who: str,
+        *,
+        sources: Sequence[Socket] = (),
+        encode: Encode | None = None,
+        sink: Socket | None = None,
+        decode: Decode | None = None,
+        receipts: Receipts | None = None,
+        on_lost: Callable[[DependencyError], None] | None = None,
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
+        self._loop = loop
+        self._port = port
+        self._who = who
+        self._on_lost = on_lost
+        self._on_ready = on_ready
+        self._outflow = Outflow(loop, port, sources, encode, who) if encode is not None else None
+        self._inflow: Inflow | None = None
+        if sink is not None and decode is not None and receipts is not None:
+            self._inflow = Inflow(loop, port, sink, receipts, decode, who)
+        self._told: str | None = None
+        self._finishing = False
+        self._over = False
+
+    def open(self) -> None:
+        """Start connecting."""
+        self._port.open(self._loop, self)
+
+    # -- what happens at the port (PortOwner) ------------------------------------------------------------------------
+
+    def on_up(self) -> None:
+        log.info("%s: connected to %s.", self._who, self._port.name)
+        self._told = None
+        if self._on_ready is not None:
+            self._on_ready()
+
+    def on_down(self, error: DependencyError, retry_in: float | None) -> None:
+        if self._outflow is not None:
+            self._outflow.no_room()
+        if self._inflow is not None:
+            self._inflow.forget()
+        if self._on_lost is not None:
+            self._on_lost(error)
+        text = str(error)
+        if text != self._told:  # said once, not at every attempt
+            self._told = text
+            trying = "trying again until somebody has mended it" if isinstance(error, AccessRefused) else "trying again"
+            log.warning("%s: %s; %s.", self._who, text, trying)
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        if self._inflow is not None:
+            self._inflow.take(delivery)
+
+    def on_outcome(self, token: object, error: Exception | None) -> None:
+        if self._outflow is not None:
+            self._outflow.outcome(token, error)
+
+    def on_room(self) -> None:
+        if self._outflow is not None:
+            self._outflow.room()
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def stop_consuming(self) -> None:
+        """Take nothing new; acknowledgements and publishes still leave."""
+        self._port.stop_consuming()
+
+    def finish(self, seconds: float) -> None:
+        """Publish what waits, settle what is done, say goodbye, and have the loop stop: within so many seconds."""
+        if self._finishing:
+            return
+        self._finishing = True
+        self.stop_consuming()
+        self._loop.call_later(max(0.0, seconds - 0.02), self._give_up)
+        self._look(self._loop.monotonic() + max(0.0, seconds - _GOODBYE))
+
+    def _look(self, end: float) -> None:
+        if self._over:
+            return
+        out_done = self._outflow is None or self._outflow.idle
+        in_done = self._inflow is None or not self._inflow.outstanding
+        if not self._port.up or (out_done and in_done) or self._loop.monotonic() >= end:
+            self._leave()
+        else:
+            self._loop.call_later(_LOOK, lambda: self._look(end))
+
+    def _leave(self) -> None:
+        waiting = self._port.unsettled
+        if waiting:
+            log.warning("%s: %d messages were not confirmed by %s before the stop.", self._who, waiting, self._port.name)
+        self._port.close(self._left)
+
+    def _left(self) -> None:
+        if not self._over:
+            self._over = True
+            self._loop.call_later(_LAST_ROUND, self._loop.stop)
+
+    def _give_up(self) -> None:
+        if not self._over:
+            self._over = True
+            self._port.abort()
+            self._loop.call_later(_LAST_ROUND, self._loop.stop)

@@ -1,0 +1,100 @@
+"""Messages from pipes out to a broker; the receipts they carry settle when the broker has accepted them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import zmq
+from zmq.error import Again
+
+from pylib.brokers.port import Expired, Outgoing, Port
+from pylib.errors import MessageError, Rejected
+from pylib.runtime.here import HERE
+from pylib.runtime.loop import READ, Loop
+from pylib.runtime.receipts import Receipt
+from pylib.runtime.sockets import Socket
+
+__all__ = ["Outflow"]
+
+log = logging.getLogger("pylib.bridge")
+
+BATCH: Final = 200
+
+Encode = Callable[[object], Outgoing]
+
+
+class Outflow:
+    """The way out. Takes from its pipes only what the port has room for, so pressure from the broker reaches the senders
+    as a full pipe. Belongs to the loop's thread.
+
+    ``encode`` makes of a message what is published; a ``MessageError`` sets the message aside with its reason.
+    """
+
+    def __init__(self, loop: Loop, port: Port, sources: Sequence[Socket], encode: Encode, who: str) -> None:
+        self._loop = loop
+        self._port = port
+        self._sources = tuple(sources)
+        self._encode = encode
+        self._who = who
+        self._watching = False
+        self.sent = 0
+        self.refused = 0
+
+    def room(self) -> None:
+        """The port has room: take from the pipes again."""
+        if not self._watching:
+            self._watching = True
+            for source in self._sources:
+                self._loop.watch(source, READ, lambda mask, source=source: self._pull(source))  # type: ignore[misc]
+
+    def no_room(self) -> None:
+        """Leave in the pipes what cannot be published now."""
+        if self._watching:
+            self._watching = False
+            for source in self._sources:
+                self._loop.unwatch(source)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits in the pipes and everything published has its outcome."""
+        return not self._port.unsettled and not any(source.poll(0) for source in self._sources)
+
+    def _pull(self, source: Socket) -> None:
+        port = self._port
+        for _ in range(min(BATCH, port.room)):
+            try:
+                message = source.recv_pyobj(zmq.NOBLOCK)
+            except Again:
+                return
+            receipts, HERE.receipts = HERE.receipts, ()
+            self._publish(message, receipts)
+        if port.room <= 0:
+            self.no_room()
+
+    def _publish(self, message: object, receipts: tuple[Receipt, ...]) -> None:
+        try:
+            outgoing = self._encode(message)
+            self._port.publish(outgoing, receipts)
+            self.sent += 1
+        except MessageError as error:
+            self.outcome(receipts, error)
+        except Exception as error:  # whatever an encoder trips over must not cost the thread: the message is at fault
+            self.outcome(receipts, Rejected(f"{type(error).__name__}: {error}"))
+
+    def outcome(self, token: object, error: Exception | None) -> None:
+        """What became of a message: settle the receipts it carried."""
+        if not isinstance(token, tuple):
+            return
+        if error is None:
+            for receipt in token:
+                receipt.release()
+            return
+        self.refused += 1
+        if isinstance(error, Expired):
+            log.warning("%s: a message was dropped: %s", self._who, error)
+        elif isinstance(error, MessageError):
+            log.warning("%s: a message was set aside: %s", self._who, error)
+        for receipt in token:
+            receipt.fail(error)

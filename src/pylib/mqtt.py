@@ -1,0 +1,166 @@
+"""MQTT for applications: a subscriber that is also the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import zmq
+
+from pylib.app import AppThread
+from pylib.brokers.addresses import AddressLike, TlsOptions, parse_addresses
+from pylib.brokers.bridge import Bridge
+from pylib.brokers.mqtt_values import MqttOptions, Will
+from pylib.brokers.paho import PahoPort
+from pylib.brokers.port import Delivery, Outgoing
+from pylib.brokers.runner import BridgeRunner
+from pylib.config import app_config
+from pylib.data import JSON, decode_json, encode_json
+from pylib.errors import DecodeError, DependencyError, Rejected
+from pylib.runtime.loop import Loop
+from pylib.runtime.sockets import caller_line
+from pylib.zmq import URL_HEARTBEAT_NANNY, URL_MQTT_PUBLISH, URL_MQTT_PUBLISHER
+
+__all__ = ["MqttSubscriber", "Will", "by_topic", "read_payload"]
+
+
+class MqttSubscriber(AppThread):
+    """Both sides of MQTT for one application: what the broker delivers goes down a pipe, and what is sent to the other pipe
+    is published.
+
+    mqtt_server_address  host, host:port, mqtt(s)://user:password@host:port, or a list of them, tried in turn
+    mqtt_topics          topic filters, or (filter, QoS) pairs; ``$share/group/filter`` for a shared subscription
+    sink_url             where deliveries go (``inproc://heartbeat-nanny``); None for a publisher only
+    publish_urls         bound here; send ``(topic, payload)`` or ``(topic, payload, {"qos": 1, "retain": True})`` to any.
+                         Text and bytes are published as they are, None as an empty payload, the rest as JSON
+    qos                  of topics and publishes that do not say: 0, 1 (default) or 2
+    client_id            stable across restarts, unique on the broker; <application>-<device> by default
+    decode               makes of a delivery what goes down the pipe, by default ``{topic: payload}``; None sends nothing
+    last_will, birth     messages that say whether we are there
+    session_expiry       seconds that the broker keeps our session, and what arrives meanwhile; 0: no session
+    reconnect            False: a lost connection ends the application with exit code 1, to be restarted from outside
+
+    MQTT 5, and 3.1.1 where the broker refuses that. A delivery of QoS 1 is acknowledged after everything it caused has been
+    accepted. Outgoing messages wait milliseconds, not for a poll: one wait serves the broker and the pipe.
+    """
+
+    def __init__(
+        self,
+        mqtt_server_address: AddressLike | None = None,
+        mqtt_topics: str | Sequence[str | tuple[str, int]] = (),
+        *,
+        sink_url: str | None = URL_HEARTBEAT_NANNY,
+        publish_urls: Sequence[str] = (URL_MQTT_PUBLISH, URL_MQTT_PUBLISHER),
+        name: str | None = None,
+        qos: int = 1,
+        client_id: str | None = None,
+        decode: Callable[[Delivery], object] | None = None,
+        tls: TlsOptions | None = None,
+        last_will: Will | None = None,
+        birth: Will | None = None,
+        session_expiry: int = 7 * 24 * 3600,
+        keepalive: int = 15,
+        reconnect: bool = True,
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
+        AppThread.__init__(self, name=name)
+        if mqtt_server_address is None:
+            mqtt_server_address = app_config.get("mqtt", "server_address")
+        topics = [mqtt_topics] if isinstance(mqtt_topics, str) else list(mqtt_topics)
+        self._options = MqttOptions(
+            addresses=parse_addresses(mqtt_server_address, scheme="mqtt", where="MQTT broker address"),
+            client_id=client_id or f"{app_config.app_name()}-{app_config.device_name()}",
+            subscriptions=tuple((topic, qos) if isinstance(topic, str) else topic for topic in topics),
+            tls=tls,
+            keepalive=keepalive,
+            session_expiry=session_expiry,
+            last_will=last_will,
+            birth=birth,
+        )
+        self._port = PahoPort(self._options)
+        self._qos = qos
+        self._decode = decode or by_topic
+        self._reconnect = reconnect
+        self._on_ready = on_ready
+        origin = caller_line()
+        sockets = self.runtime.sockets
+        self._intake = sockets.open(zmq.PULL, origin=origin)
+        for url in publish_urls:
+            self._intake.bind(url)
+        self._sink = None
+        if sink_url is not None:
+            self._sink = sockets.open(zmq.PUSH, origin=origin)
+            self._sink.connect(sink_url)
+        self._runner = BridgeRunner(
+            self.runtime, self._make, [self._intake, self._sink] if self._sink is not None else [self._intake]
+        )
+        self._runner.attach(self.member)
+
+    def run(self) -> None:
+        self._runner.run()
+
+    def close(self) -> None:
+        """Publish what waits, say goodbye, end the thread: within the runtime's stop budget. Any thread."""
+        self.stop()
+
+    def _make(self, loop: Loop) -> Bridge:
+        return Bridge(
+            loop,
+            self._port,
+            self.name,
+            sources=[self._intake],
+            encode=self._encode,
+            sink=self._sink,
+            decode=self._decode,
+            receipts=self.runtime.receipts,
+            on_lost=None if self._reconnect else self._lost,
+            on_ready=self._on_ready,
+        )
+
+    def _lost(self, error: DependencyError) -> None:
+        raise error  # ends the thread, and with the default policy the application, without a crash report
+
+    def _encode(self, message: object) -> Outgoing:
+        if isinstance(message, Outgoing):
+            return message
+        if not isinstance(message, tuple) or not 2 <= len(message) <= 3 or not isinstance(message[0], str):
+            raise Rejected(f"a message for MQTT is (topic, payload), not {type(message).__name__}")
+        how: Mapping[str, Any] = message[2] if len(message) == 3 else {}
+        body, content_type = _body(message[1])
+        return Outgoing(
+            message[0], body, content_type, qos=int(how.get("qos", self._qos)), retain=bool(how.get("retain", False)),
+            created_at=how.get("created_at"), expires_at=how.get("expires_at"),
+        )  # fmt: skip
+
+
+def _body(payload: object) -> tuple[bytes, str | None]:
+    if payload is None:
+        return b"", None
+    if isinstance(payload, bytes | bytearray):
+        return bytes(payload), None
+    if isinstance(payload, str):
+        return payload.encode(), None
+    return encode_json(payload), JSON
+
+
+def by_topic(delivery: Delivery) -> dict[str, Any]:
+    """``{topic: payload}``, the payload as ``read_payload`` reads it."""
+    return {delivery.address: read_payload(delivery.body)}
+
+
+def read_payload(body: bytes) -> Any:
+    """JSON where it is JSON, else text: most small devices send ``ON`` or ``21.5``. An empty payload is None.
+
+    Raises ``DecodeError`` for what starts as a JSON object or array and is none, and for bytes that are not UTF-8.
+    """
+    if not body:
+        return None
+    try:
+        return decode_json(body)
+    except DecodeError:
+        if body.lstrip()[:1] in (b"{", b"["):
+            raise
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise DecodeError(f"the payload is neither JSON nor UTF-8 text ({error.reason} at byte {error.start})") from None

@@ -225,6 +225,8 @@ class SocketRegistry:
 
     def open(self, kind: int, *, owner: Member | None = None, origin: str = "") -> Socket:
         """A new socket of the given kind, unbound and unconnected. Raises ContextTerminated once the context is gone."""
+        if self._context.closed:
+            raise ContextTerminated()
         socket: Socket = self._context.socket(kind, socket_class=Socket)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
@@ -241,11 +243,16 @@ class SocketRegistry:
         return socket
 
     def open_async(self, kind: int) -> zmq.Socket[Any]:
-        """A socket to await on, for the asyncio loop of the calling thread. It carries no receipts."""
+        """A socket to await on, for the asyncio loop of the calling thread; see ``AsyncSocket``."""
         from zmq.asyncio import Context  # asyncio is not for everyone
 
-        socket = Context.shadow(self._context.underlying).socket(kind)
+        from pylib.runtime.async_sockets import AsyncSocket
+
+        if self._context.closed:
+            raise ContextTerminated()
+        socket = Context.shadow(self._context.underlying).socket(kind, socket_class=AsyncSocket)
         socket.setsockopt(zmq.LINGER, 0)
+        socket.join_runtime(self.receipts, HERE.member.gate if HERE.member is not None else self.latch.gate)
         with self._lock:
             self._async.append((threading.get_ident(), socket))
         return socket

@@ -12,7 +12,7 @@ from zmq.error import ContextTerminated
 
 from pylib.observe.reporting import report
 from pylib.runtime.here import HERE
-from pylib.runtime.receipts import fail_handling, settle_handling
+from pylib.runtime.receipts import fail_handling
 from pylib.threads import die, shutting_down
 from pylib.zmq import Closable, try_close
 
@@ -82,7 +82,8 @@ class exception_handler(AbstractContextManager[Any]):
 
     def _account_for(self, error: BaseException, ended: bool) -> None:
         if ended:
-            settle_handling()
+            # A recv has settled the message before it: what is still in hand was not dealt with.
+            fail_handling(error)
             return
         topic = HERE.receipts[0].label if HERE.receipts else None
         thread = HERE.member.name if HERE.member is not None else None
@@ -94,5 +95,6 @@ class exception_handler(AbstractContextManager[Any]):
         elif isinstance(error, ResourceWarning):
             log.warning("%s", str(error) or type(error).__name__)
         else:
-            log.error("%s: %s", type(error).__name__, error, exc_info=error)
             report(error, thread=thread, topic=topic)
+            if HERE.member is not None:
+                HERE.member.last_error = error  # once is enough: the supervisor need not report it again

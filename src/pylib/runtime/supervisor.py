@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from zmq.error import ContextTerminated
 
 from pylib.errors import ThreadDied
+from pylib.runtime.gate import wait_for_any
 from pylib.runtime.here import CURRENT, HERE
 from pylib.runtime.latch import StopCause
 from pylib.runtime.member import Member, stack_of
@@ -63,7 +64,7 @@ class Supervisor:
                     return
                 self._mourn(member, error, f"restarting it in {delay * 1000:.0f} ms")
                 member.restarts += 1
-                if self._runtime.latch.wait(delay):
+                if wait_for_any((self._runtime.latch.gate, member.gate), delay):
                     return
             error = self._attempt(member, body)
             if error is not None:
@@ -81,11 +82,14 @@ class Supervisor:
         member.busy_since = self._runtime.clock.monotonic()
         try:
             body()
-        except ContextTerminated:
-            settle_handling()
+        except ContextTerminated as error:
+            # A recv has settled the message before it. What is still in hand could not be sent, or was held and not dealt
+            # with: its broker must not hear that it was.
+            fail_handling(error)
             return None if self._ending(member) else ThreadDied("its ZeroMQ context was terminated under it")
         except SystemExit as error:
             # A thread that exits the process by name gets its way, with its code.
+            fail_handling(error)
             code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
             self._runtime.latch.trip(StopCause(f"thread {member.name!r} asked to exit", code, None, member.name))
             return None
@@ -95,12 +99,15 @@ class Supervisor:
             if self._ending(member):
                 log.debug("Thread %s ended with %s while stopping.", member.name, _words(error), exc_info=True)
                 return None
+            seen = member.last_error is error  # an exception_handler inside the thread has reported it
             member.last_error = error
-            if self.report is not None and not isinstance(error, ResourceWarning):
+            if self.report is not None and not seen and not isinstance(error, ResourceWarning):
                 self.report(error, member.name, label)
             return error
         finally:
             member.busy_since = None
+        if HERE.holding:
+            fail_handling(ThreadDied("the thread ended between hold() and settle()"))
         settle_handling()
         if self._ending(member) or not member.tracked:
             return None
@@ -113,7 +120,8 @@ class Supervisor:
 
     def _mourn(self, member: Member, error: BaseException, fate: str) -> None:
         trace = ""
-        if error.__traceback__ is not None and not isinstance(error, ResourceWarning):
+        reported = self.report is not None and not isinstance(error, ThreadDied)  # the report has shown the stack
+        if error.__traceback__ is not None and not isinstance(error, ResourceWarning) and not reported:
             trace = "\n" + "".join(traceback.format_exception(error)).rstrip()
         log.error("Thread %s died (%s); %s.%s", member.name, _words(error), fate, trace)
 

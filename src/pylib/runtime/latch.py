@@ -23,7 +23,10 @@ class StopCause:
     def of(cls, exception: BaseException | type[BaseException] | None, thread: str = "") -> StopCause:
         """The cause that ``die(exception=...)`` stands for: an exception or its class means failure, none means a wish."""
         if isinstance(exception, type):
-            exception = exception()
+            try:
+                exception = exception()
+            except TypeError:  # it wants arguments, which nobody has: the class alone says what happened
+                exception = exception.__new__(exception)
         if exception is None:
             return cls("asked to stop", 0, None, thread)
         text = str(exception)

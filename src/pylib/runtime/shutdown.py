@@ -37,15 +37,16 @@ class Shutdown:
         self._runtime = runtime
         self._lock = threading.Lock()
         self._done = False
+        self._left: list[str] = []
 
     def run(self, budget: float) -> list[str]:
         """Stop everything within ``budget`` seconds. Returns a description of each thread or socket left behind.
 
-        Any thread that is not a member may call it; a second call returns at once.
+        Any thread that is not a member may call it; a second call returns at once, with what the first has found.
         """
         with self._lock:
             if self._done:
-                return []
+                return list(self._left)
             self._done = True
         runtime = self._runtime
         clock = runtime.clock
@@ -64,10 +65,14 @@ class Shutdown:
             self._ask(member, end - CONTEXT_RESERVE - clock.monotonic())
         for member in reversed(bridges):
             self._join(member, end - CONTEXT_RESERVE)
+        # Whoever came after a straggler in the pipes' stage had no time there: only who does not end now is one, too.
+        for member in members:
+            self._join(member, end - CONTEXT_RESERVE)
         left = [f"thread {text}" for text in runtime.supervisor.name_stragglers()]
         left += self._terminate_context(max(CONTEXT_RESERVE, end - clock.monotonic()))
         for text in left:
             log.error("Did not stop in time: %s", text)
+        self._left = left
         return left
 
     def dismiss(self, member: Member, budget: float) -> bool:

@@ -9,6 +9,7 @@ from types import GeneratorType
 from typing import Any
 
 import zmq
+from zmq.error import ContextTerminated
 
 from pylib.errors import MessageError, Rejected
 from pylib.observe.reporting import report
@@ -53,7 +54,9 @@ class AppThread(threading.Thread):
             self.member.name = self.name
 
     def start(self) -> None:
-        """Start the thread under supervision. Any thread; once."""
+        """Start the thread under supervision. Any thread; once, RuntimeError after that."""
+        if self.member.thread is not None:
+            raise RuntimeError(f"thread {self.name!r} was started already: make a new one, or give it a restart policy")
         body, member, runtime = self.run, self.member, self.runtime
         if runtime.supervisor.report is None:
             runtime.supervisor.report = _report_death
@@ -221,15 +224,15 @@ class ZmqWorker(LoopThread, Closable):
     def _serve(self) -> None:
         for message in self._requests():
             try:
-                answer = self.process_message(message=message)
+                self.socket.send_pyobj(self.process_message(message=message))
+            except ContextTerminated:
+                raise
             except Exception as error:
                 self.socket.send_pyobj(Rejected(f"{self.name} could not answer: {type(error).__name__}: {error}"))
                 if not isinstance(error, MessageError):
                     raise
                 log.warning("%s: a request was refused: %s", self.name, error)
                 fail_handling(error)
-            else:
-                self.socket.send_pyobj(answer)
         settle_handling()
 
     def _requests(self) -> Iterator[Any]:

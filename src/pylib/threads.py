@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pylib.errors import ThreadDied
+from pylib.runtime.gate import wait_for_any
+from pylib.runtime.here import HERE
 from pylib.runtime.latch import StopCause
 from pylib.runtime.receipts import hold, settle
 from pylib.runtime.runtime import Runtime, current
@@ -34,12 +36,12 @@ def __getattr__(name: str) -> object:
 
 
 class _ShuttingDown:
-    """True once the current runtime has been asked to stop."""
+    """True once the current runtime has been asked to stop, or the calling thread alone has (``AppThread.stop``)."""
 
     __slots__ = ()
 
     def __bool__(self) -> bool:
-        return current().stopping
+        return current().stopping or (HERE.member is not None and HERE.member.gate.is_open)
 
     def __eq__(self, other: object) -> bool:
         return bool(self) == other
@@ -57,8 +59,11 @@ class _InterruptableSleep:
     __slots__ = ()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Sleep ``timeout`` seconds or until the stop. True if it is the stop. Any thread."""
-        return current().latch.wait(timeout)
+        """Sleep ``timeout`` seconds or until the stop, also of the calling thread alone. True if it is the stop."""
+        gates = [current().latch.gate]
+        if HERE.member is not None:
+            gates.append(HERE.member.gate)
+        return wait_for_any(gates, timeout)
 
     def is_set(self) -> bool:
         return current().stopping

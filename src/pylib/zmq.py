@@ -119,11 +119,17 @@ class Closable:
     def close(self) -> None:
         """Close the sockets, by the thread that owns them. From any other thread: ask the owner to end, which closes them.
 
-        A live thread's socket is never closed under it: that leaves the reader stuck, or aborts the process.
+        A live thread's socket is never closed under it: that leaves the reader stuck, or aborts the process. And a bound
+        socket of a thread that will be restarted stays open until that thread ends for good: ZeroMQ's senders would not find
+        their way back to a new one, and what is queued in it would be gone.
         """
+        me = HERE.member
+        kept = me is not None and me.policy.limit > 0 and not (me.gate.is_open or current().stopping)
         ident = threading.get_ident()
         alive = {thread.ident for thread in threading.enumerate()}
         for socket in list(self.__dict__.get("_closable_sockets", ())):
+            if kept and socket.owner is me and socket.bound:
+                continue
             if socket.owner_ident == ident or socket.owner_ident not in alive:
                 try_close(socket)
                 self._closable_sockets.remove(socket)

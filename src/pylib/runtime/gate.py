@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+from collections.abc import Sequence
 
-__all__ = ["Gate", "WakeUp"]
+__all__ = ["Gate", "WakeUp", "wait_for_any"]
 
 
 class Gate:
@@ -35,13 +36,7 @@ class Gate:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the gate is open, at most ``timeout`` seconds (None: for ever). Says whether it is open."""
-        if self.is_open or self._read < 0:
-            return self.is_open
-        poller = select.poll()
-        poller.register(self._read, select.POLLIN)
-        # A poll counts milliseconds in a C int: a wait of more than 24 days ends there, unopened.
-        poller.poll(None if timeout is None else min(max(0.0, timeout) * 1000, 2**31 - 1))
-        return self.is_open
+        return wait_for_any((self,), timeout)
 
     def __del__(self) -> None:
         # Nobody holds it any more, so nobody can be polling it.
@@ -53,6 +48,20 @@ class Gate:
         for descriptor in (read, write):
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def wait_for_any(gates: Sequence[Gate], timeout: float | None = None) -> bool:
+    """Wait until one of the gates is open, at most ``timeout`` seconds (None: for ever). Says whether one is."""
+    poller = select.poll()
+    for gate in gates:
+        if gate.is_open:
+            return True
+        if gate.fileno() < 0:
+            return False
+        poller.register(gate.fileno(), select.POLLIN)
+    # A poll counts milliseconds in a C int: a wait of more than 24 days ends there, unopened.
+    poller.poll(None if timeout is None else min(max(0.0, timeout) * 1000, 2**31 - 1))
+    return any(gate.is_open for gate in gates)
 
 
 class WakeUp:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import select
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -28,13 +29,17 @@ _GIVES_RECEIPTS: Final = frozenset((zmq.PUSH, zmq.REQ, zmq.REP))
 # Messages a pipe holds on each side before a sender has to wait. 1000 is ZeroMQ's own default: an inproc pipe then holds
 # twice that, the sender's mark and the receiver's.
 HIGH_WATER_MARK: Final = 1000
+_LIBRARY: Final = __file__.removesuffix("runtime/sockets.py")
 
 
 def caller_line(depth: int = 1) -> str:
-    """``file:line`` of the caller ``depth`` frames up: one frame, not a whole stack, which costs a thousandth of it."""
-    import sys
+    """``file:line`` of the caller ``depth`` frames up, or of the first one above it that is not this library's.
 
+    A frame or a few, not a whole stack with its source lines, which costs a thousand times as much.
+    """
     frame = sys._getframe(depth + 1)
+    while frame.f_code.co_filename.startswith(_LIBRARY) and frame.f_back is not None:
+        frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
@@ -181,6 +186,11 @@ class Socket(zmq.Socket[bytes]):
         owner = self.owner.name if self.owner is not None else "nobody in particular"
         where = ", ".join(self.endpoints) or "no endpoint"
         return f"{zmq.SocketType(self._kind).name} on {where}, owned by {owner}, opened at {self.origin}"
+
+    @property
+    def bound(self) -> bool:
+        """Whether others connect to it by an ``inproc`` address."""
+        return bool(self._bound)
 
     def close(self, linger: int | None = None) -> None:
         """Close the socket, by the thread that owns it. Closing twice is harmless.

@@ -202,6 +202,7 @@ class BufferedSocket:
     # What may wait to be written before a writer is told to come back: the bound on memory towards a slow broker.
     MOST_UNWRITTEN = 1 << 20
     READ_SIZE = 1 << 16
+    TLS_WAITS = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
     __slots__ = ("_at", "_closed_by_peer", "_in", "_out", "_socket")
 
@@ -218,7 +219,7 @@ class BufferedSocket:
         if at >= len(self._in):
             try:
                 self._in = self._socket.recv(self.READ_SIZE)
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+            except self.TLS_WAITS as error:
                 raise BlockingIOError from error
             at = 0
             if not self._in:
@@ -248,7 +249,7 @@ class BufferedSocket:
         while self._out:
             try:
                 written = self._socket.send(self._out)
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            except (BlockingIOError, *self.TLS_WAITS):
                 return False
             del self._out[:written]
         return True

@@ -10,13 +10,15 @@ from typing import Any, Final
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from pylib.brokers.addresses import Address, TlsOptions
 from pylib.brokers.backoff import Reconnector
-from pylib.brokers.dial import BufferedSocket, Dial, explain
+from pylib.brokers.dial import Dial, explain
 from pylib.brokers.mqtt_values import MqttOptions, connect_properties, delivery_fields, publish_properties
+from pylib.brokers.mqtt_wire import MqttStream
 from pylib.brokers.port import Delivery, Expired, Outgoing, PortOwner
 from pylib.brokers.topics import check_filter, check_topic
 from pylib.errors import AccessRefused, ConnectFailed, ConnectionLost, DependencyError, Rejected
@@ -26,8 +28,6 @@ __all__ = ["PahoPort"]
 
 log = logging.getLogger("pylib.mqtt")
 
-# Packets handled per wake-up before the loop serves anybody else.
-BATCH: Final = 500
 _UNSUPPORTED_VERSION: Final = 132  # MQTT 5 section 4.13
 _REFUSALS: Final = frozenset((0x86, 0x87, 0x8A, 0x8C, 0x85))  # bad user, not authorized, banned, bad method, bad id
 _GRANTED: Final = 2  # SUBACK: reason codes up to this are the granted QoS (MQTT 5 section 3.9.3)
@@ -36,7 +36,7 @@ _GRANTED: Final = 2  # SUBACK: reason codes up to this are the granted QoS (MQTT
 class _Client(Client):
     """Paho's client on a socket that was connected for it."""
 
-    prepared: BufferedSocket | None = None
+    prepared: MqttStream | None = None
 
     def _create_socket(self) -> Any:  # paho's own hook for other transports
         return self.prepared
@@ -56,7 +56,7 @@ class PahoPort:
         self._loop: Loop
         self._owner: PortOwner
         self._client: _Client | None = None
-        self._socket: BufferedSocket | None = None
+        self._socket: MqttStream | None = None
         self._dial: Dial | None = None
         self._reconnector: Reconnector[Address] | None = None
         self._address = options.addresses[0]
@@ -116,13 +116,11 @@ class PahoPort:
             self._send(message, token)
 
     def settle(self, deliveries: Sequence[Delivery], *, accept: bool = True) -> None:
-        client = self._client
-        if client is None or not self._up or not accept:
+        sock, epoch = self._socket, self._epoch
+        if sock is None or not accept:
             return  # unacknowledged, the broker delivers it again on the next connection
-        epoch = self._epoch
-        for delivery in deliveries:
-            if delivery.epoch == epoch and delivery.tag:
-                client.ack(delivery.tag, delivery.qos)
+        sock.acknowledge([delivery.tag for delivery in deliveries if delivery.epoch == epoch and delivery.tag])
+        self._loop.defer(self._flush)
 
     def stop_consuming(self) -> None:
         # Not unsubscribed: that would end the session's subscription, and what arrives while we are away with it. The
@@ -166,7 +164,7 @@ class PahoPort:
             self._failed(error or ConnectFailed(f"{self.name}: no connection"))
             return
         self._epoch += 1
-        self._socket = BufferedSocket(sock)
+        self._socket = MqttStream(sock, self._protocol == MQTTv5)
         self._client = client = self._make_client(self._socket)
         self._loop.watch(sock.fileno(), READ, self._ready)
         self._handshake_timer = self._loop.call_later(self._options.connect_timeout, self._no_connack)
@@ -180,7 +178,7 @@ class PahoPort:
             client.connect(self._address.host, self._address.port, self._options.keepalive)
         self._flush()
 
-    def _make_client(self, sock: BufferedSocket) -> _Client:
+    def _make_client(self, sock: MqttStream) -> _Client:
         options, address = self._options, self._address
         # On MQTT 5 the choice is made by connect() instead, and paho refuses it here.
         clean_session = None if self._protocol == MQTTv5 else not options.session_expiry
@@ -366,25 +364,36 @@ class PahoPort:
         if self.room > 0:
             self._owner.on_room()
 
-    def _on_message(self, client: Client, data: object, message: MQTTMessage) -> None:
+    def _on_publish_packet(
+        self, topic: str | bytes, payload: bytes, qos: int, packet_id: int, dup: bool, retained: bool,
+        properties: Properties | None,
+    ) -> None:  # fmt: skip
+        """A PUBLISH of QoS 0 or 1, straight from the stream."""
         if not self._consuming:
             return
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
+        if isinstance(topic, bytes):
             log.warning("%s: a message on a topic that is not UTF-8 was set aside (MQTT 5 section 1.5.4).", self.name)
-            if message.qos == 1:
-                client.ack(message.mid, message.qos)
-            return
-        properties = message.properties
-        fields: dict[str, Any] = {}
-        if properties is not None and properties.types:
-            fields = delivery_fields(properties, self._loop.time())
-        self._owner.on_delivery(
-            Delivery(
-                topic, bytes(message.payload), message.mid if message.qos == 1 else 0, self._epoch,
-                redelivered=message.dup, retained=message.retain, qos=message.qos, **fields,
+            if packet_id and self._socket is not None:
+                self._socket.acknowledge((packet_id,))
+                self._loop.defer(self._flush)
+        elif properties is None:
+            self._owner.on_delivery(
+                Delivery(topic, payload, packet_id, self._epoch, redelivered=dup, retained=retained, qos=qos)
             )
+        else:
+            self._owner.on_delivery(
+                Delivery(topic, payload, packet_id, self._epoch, redelivered=dup, retained=retained, qos=qos,
+                         **delivery_fields(properties, self._loop.time()))
+            )  # fmt: skip
+
+    def _on_message(self, client: Client, data: object, message: MQTTMessage) -> None:
+        """A message of QoS 2, which paho sees through its four steps."""
+        if not self._consuming:
+            return
+        fields = delivery_fields(message.properties, self._loop.time()) if message.properties is not None else {}
+        self._owner.on_delivery(
+            Delivery(message.topic, bytes(message.payload), 0, self._epoch, redelivered=message.dup,
+                     retained=message.retain, qos=message.qos, **fields)
         )  # fmt: skip
 
     # -- the descriptor ----------------------------------------------------------------------------------------------
@@ -395,13 +404,19 @@ class PahoPort:
             return
         if mask & WRITE:
             self._flush()
-        if mask & ~WRITE:
-            for _ in range(BATCH):
-                if client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or not sock.buffered or self._client is not client:
-                    break
-            else:
-                # No poll reports what is buffered here, so come back for it after the others had their turn.
-                self._loop.post(lambda: self._ready(READ) if self._client is client else None)
+        if not mask & ~WRITE:
+            return
+
+        def control() -> bool:
+            return client.loop_read() == MQTTErrorCode.MQTT_ERR_SUCCESS and self._client is client
+
+        try:
+            stands = sock.feed(self._on_publish_packet, control)
+        except OSError as error:
+            self._lost(ConnectionLost(f"{self.name}: the connection was lost ({error.strerror or error})"))
+            return
+        if stands and sock.more:  # no poll reports it, so come back for it after the others had their turn
+            self._loop.post(lambda: self._ready(READ) if self._client is client else None)
 
     def _flush(self) -> None:
         """Write what paho has queued, in one piece, and watch for room when the broker is slow to take it."""

@@ -11,18 +11,18 @@ from typing import Any, Final
 
 import pika
 from pika.channel import Channel
-from pika.exceptions import AMQPError
 
 from pylib.brokers.addresses import Address, TlsOptions
+from pylib.brokers.amqp_wire import PublishEncoder
 from pylib.brokers.backoff import Reconnector
 from pylib.brokers.dial import USER_TIMEOUT_MS
 from pylib.brokers.pika_errors import translate
 from pylib.brokers.pika_loop import Connection, PikaLoop
 from pylib.brokers.port import Delivery, Expired, Outgoing, PortOwner
-from pylib.brokers.rabbit_values import RabbitOptions, delivery_of, properties_of
+from pylib.brokers.rabbit_values import RabbitOptions, delivery_of
 from pylib.brokers.topics import check_routing_key
 from pylib.brokers.topology import Topology
-from pylib.errors import ConnectionLost, DependencyError, Rejected
+from pylib.errors import ConnectionLost, DependencyError, MessageError, Rejected
 from pylib.runtime.loop import Loop
 
 __all__ = ["PikaPort", "parameters_for"]
@@ -81,6 +81,7 @@ class PikaPort:
         self._shim: PikaLoop
         self._connection: Connection | None = None
         self._channel: Channel | None = None
+        self._encoder: PublishEncoder | None = None
         self._reconnector: Reconnector[Address] | None = None
         self._address = options.addresses[0]
         self._topology = Topology(options.exchange, options.queue, self.name)
@@ -225,6 +226,10 @@ class PikaPort:
     def _ready_to_work(self) -> None:
         self._up = True
         self._next_tag = 1
+        connection, channel = self._connection, self._channel
+        if connection is not None and channel is not None:
+            frame_max = connection.params.frame_max or pika.spec.FRAME_MAX_SIZE
+            self._encoder = PublishEncoder(channel.channel_number, self._options.exchange.name, frame_max)
         if self._reconnector is not None:
             self._reconnector.succeeded()
         self._send_again()
@@ -307,8 +312,8 @@ class PikaPort:
     # -- publishing --------------------------------------------------------------------------------------------------
 
     def _send(self, entry: _Unsettled) -> None:
-        channel, message = self._channel, entry.message
-        if channel is None or not channel.is_open:
+        message, connection, encoder = entry.message, self._connection, self._encoder
+        if not self._up or connection is None or encoder is None:
             self._again.append(entry)
             return
         if entry.attempts >= MOST_ATTEMPTS:
@@ -321,13 +326,11 @@ class PikaPort:
                 self._owner.on_outcome(entry.token, Expired(f"{message.address}: it expired before it could be sent"))
                 return
         try:
-            channel.basic_publish(
-                self._options.exchange.name, message.address, message.body,
-                properties_of(message, remaining), message.mandatory,
-            )  # fmt: skip
-        except (AMQPError, TypeError, ValueError, AssertionError) as error:  # a property that no frame can hold
-            self._owner.on_outcome(entry.token, Rejected(f"{message.address}: {type(error).__name__}: {error}"))
+            frames = encoder.encode(message, remaining)
+        except MessageError as error:
+            self._owner.on_outcome(entry.token, error)
             return
+        connection.emit(frames)
         self._unsettled[self._next_tag] = entry
         self._next_tag += 1
 

@@ -76,6 +76,10 @@ class Connection(pika.SelectConnection):
             self._loop.defer(self._write)
         self._frames.append(data)
 
+    def emit(self, frames: bytes) -> None:
+        """Send frames that are encoded already."""
+        self._adapter_emit_data(frames)
+
     def _write(self) -> None:
         frames, self._frames = self._frames, []
         if frames and not self.is_closed:

@@ -10,9 +10,9 @@ import pika
 
 from pylib.brokers.addresses import Address, TlsOptions
 from pylib.brokers.backoff import BackOff
-from pylib.brokers.port import Delivery, Outgoing
+from pylib.brokers.port import Delivery
 
-__all__ = ["Exchange", "Queue", "RabbitOptions", "delivery_of", "properties_of"]
+__all__ = ["EXPIRES_AT", "Exchange", "Queue", "RabbitOptions", "delivery_of"]
 
 Arguments = Mapping[str, Any]  # AMQP field tables hold whatever AMQP can
 
@@ -73,23 +73,6 @@ class RabbitOptions:
     connection_name: str = "pylib"
     connect_timeout: float = 5.0
     back_off: BackOff = field(default_factory=BackOff)
-
-
-def properties_of(message: Outgoing, remaining: float | None) -> pika.BasicProperties:
-    """AMQP basic properties for a message that may live ``remaining`` seconds more."""
-    headers: dict[str, Any] | None = dict(message.headers) if message.headers else None
-    expiration = None
-    if remaining is not None:
-        expiration = str(max(1, int(remaining * 1000)))
-        headers = {**(headers or {}), EXPIRES_AT: str(message.expires_at)}
-    return pika.BasicProperties(
-        content_type=message.content_type,
-        delivery_mode=2 if message.qos else 1,
-        message_id=message.message_id,
-        timestamp=int(message.created_at) if message.created_at is not None else None,
-        expiration=expiration,
-        headers=headers,
-    )
 
 
 def delivery_of(method: Any, properties: pika.BasicProperties, body: bytes, epoch: int) -> Delivery:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from pylib.runtime.member import Member
 from pylib.runtime.runtime import Runtime, reset_default
 from pylib.testing.leaks import Snapshot, leaked_since
 
@@ -19,6 +20,9 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
     """
     before = Snapshot.take()
     runtime = Runtime()
+    members: list[Member] = []
+    admit = runtime.supervisor.admit
+    runtime.supervisor.admit = lambda member: (members.append(member), admit(member))[1]  # type: ignore[method-assign]
     previous = reset_default(runtime)
     try:
         with runtime.active():
@@ -30,7 +34,9 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
     assert runtime.context.closed, "the ZeroMQ context was not terminated"
     assert len(runtime.receipts) == 0, "a receipt was never settled"
     assert runtime.sockets.all() == []
-    runtime.latch.gate.close()  # pytest still holds the runtime, so its descriptors would wait for that
+    # Pytest still holds the runtime, and by way of logged tracebacks its members: their gates would stay open for that.
+    for gate in (runtime.latch.gate, *(member.gate for member in members)):
+        gate.close()
     assert leaked_since(before) == []
 
 

@@ -145,6 +145,7 @@ class PahoPort:
         self._closing = True
         self._stop_trying()
         self._drop()
+        self._fail_unsettled()
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
@@ -321,11 +322,14 @@ class PahoPort:
 
     def _finish_close(self) -> None:
         self._drop()
+        self._fail_unsettled()
+        self._closed()
+
+    def _fail_unsettled(self) -> None:
         error = ConnectionLost(f"{self.name}: the connection was closed before this message was acknowledged")
         again, self._again = self._again, deque()
         for _, token in again:
             self._owner.on_outcome(token, error)
-        self._closed()
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
@@ -425,11 +429,15 @@ class PahoPort:
             self._report_sent()
             return
         try:
-            if client.want_write():
-                client.loop_write()
-            if self._client is not client or client.socket() is None:
-                return
-            done = sock.flush()
+            while True:
+                if client.want_write():
+                    client.loop_write()
+                if self._client is not client or client.socket() is None:
+                    return
+                done = sock.flush()
+                # The socket takes a bounded piece at a time: what paho still holds goes the same way, or waits for room.
+                if not done or not client.want_write():
+                    break
         except OSError as error:
             self._lost(ConnectionLost(f"{self.name}: the connection was lost ({error.strerror or error})"))
             return

@@ -124,7 +124,7 @@ class Port(Protocol):
         """Leave by the book, then call back. Messages without outcome get an error. Calls back exactly once."""
 
     def abort(self) -> None:
-        """Drop everything at once. No callback follows."""
+        """Drop everything at once. Messages without outcome get an error during the call; no callback follows it."""
 
 
 class Expired(MessageError):

@@ -12,16 +12,17 @@ from pylib.brokers.addresses import AddressLike, TlsOptions, parse_addresses
 from pylib.brokers.bridge import Bridge
 from pylib.brokers.mqtt_values import MqttOptions, Will
 from pylib.brokers.paho import PahoPort
+from pylib.brokers.patience import Patience, Reconnect
 from pylib.brokers.port import Delivery, Outgoing
 from pylib.brokers.runner import BridgeRunner
 from pylib.config import app_config
 from pylib.data import JSON, decode_json, encode_json
-from pylib.errors import DecodeError, DependencyError, Rejected
+from pylib.errors import DecodeError, Rejected
 from pylib.runtime.loop import Loop
 from pylib.runtime.sockets import caller_line
 from pylib.zmq import URL_HEARTBEAT_NANNY, URL_MQTT_PUBLISH, URL_MQTT_PUBLISHER
 
-__all__ = ["MqttSubscriber", "Will", "by_topic", "read_payload"]
+__all__ = ["MqttSubscriber", "Reconnect", "Will", "by_topic", "read_payload"]
 
 
 class MqttSubscriber(AppThread):
@@ -60,7 +61,7 @@ class MqttSubscriber(AppThread):
         birth: Will | None = None,
         session_expiry: int = 7 * 24 * 3600,
         keepalive: int = 15,
-        reconnect: bool = True,
+        reconnect: Reconnect = True,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         AppThread.__init__(self, name=name)
@@ -80,8 +81,7 @@ class MqttSubscriber(AppThread):
         self._port = PahoPort(self._options)
         self._qos = qos
         self._decode = decode or by_topic
-        self._reconnect = reconnect
-        self._on_ready = on_ready
+        self._patience = Patience(reconnect, len(self._options.addresses), on_ready)
         origin = caller_line()
         sockets = self.runtime.sockets
         self._intake = sockets.open(zmq.PULL, origin=origin)
@@ -113,12 +113,9 @@ class MqttSubscriber(AppThread):
             sink=self._sink,
             decode=self._decode,
             receipts=self.runtime.receipts,
-            on_lost=None if self._reconnect else self._lost,
-            on_ready=self._on_ready,
+            on_lost=self._patience.lost,
+            on_ready=self._patience.ready,
         )
-
-    def _lost(self, error: DependencyError) -> None:
-        raise error  # ends the thread, and with the default policy the application, without a crash report
 
     def _encode(self, message: object) -> Outgoing:
         if isinstance(message, Outgoing):

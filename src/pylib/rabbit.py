@@ -14,6 +14,7 @@ import zmq
 from pylib.app import AppThread
 from pylib.brokers.addresses import AddressLike, TlsOptions, parse_addresses
 from pylib.brokers.bridge import Bridge
+from pylib.brokers.patience import Patience, Reconnect
 from pylib.brokers.pika import PikaPort
 from pylib.brokers.port import Delivery, Outgoing
 from pylib.brokers.probe import probe_rabbit
@@ -21,14 +22,14 @@ from pylib.brokers.rabbit_values import Exchange, Queue, RabbitOptions
 from pylib.brokers.runner import BridgeRunner
 from pylib.config import app_config
 from pylib.data import MSGPACK, decode, make_payload
-from pylib.errors import DecodeError, DependencyError, Rejected
+from pylib.errors import DecodeError, Rejected
 from pylib.runtime.here import HERE
 from pylib.runtime.loop import Loop
 from pylib.runtime.runtime import Runtime
 from pylib.runtime.sockets import Socket, caller_line
 from pylib.zmq import Closable
 
-__all__ = ["MQConnection", "RabbitMQRelay", "ZMQListener"]
+__all__ = ["MQConnection", "RabbitMQRelay", "Reconnect", "ZMQListener"]
 
 # Seconds that a publish with wait=True waits for its confirm.
 WAIT_FOR_CONFIRM: Final = 10.0
@@ -58,16 +59,15 @@ class _Link:
         *,
         sink_url: str = "",
         decode_delivery: Callable[[Delivery], object] | None = None,
-        reconnect: bool = True,
+        reconnect: Reconnect = True,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         self._runtime = runtime
         self._options = options
         self._who = who
         self.url = url
-        self._reconnect = reconnect
         self._decode = decode_delivery
-        self._on_ready = on_ready
+        self._patience = Patience(reconnect, len(options.addresses), on_ready)
         self._intake = runtime.sockets.open(zmq.PULL, origin=origin)
         self._intake.bind(url)
         self._sink: Socket | None = None
@@ -88,12 +88,9 @@ class _Link:
             sink=self._sink,
             decode=self._decode,
             receipts=self._runtime.receipts,
-            on_lost=None if self._reconnect else self._lost,
-            on_ready=self._on_ready,
+            on_lost=self._patience.lost,
+            on_ready=self._patience.ready,
         )
-
-    def _lost(self, error: DependencyError) -> None:
-        raise error  # ends the thread, and with the default policy the application, without a crash report
 
     def _encode(self, message: object) -> Outgoing:
         """(routing key, payload) as the pipes carry it, to what is published. Bytes are published as they are."""
@@ -160,9 +157,13 @@ class MQConnection(AppThread, Closable):
     mq_server_address   host, host:port, amqp(s)://user:password@host:port/vhost, or a list of them, tried in turn
     mq_exchange_name    declared as mq_exchange_type (topic, direct, fanout or headers), durable; one that exists is used as it is
     mq_arguments        arguments of the exchange; {'x-message-ttl': ms} becomes the expiration of every message published
-    reconnect           False: a lost connection ends the application with exit code 1, to be restarted from outside
+    reconnect           False: a lost connection ends the application with exit code 1, to be restarted from outside; see
+                        ``Reconnect`` for what lies in between
     tls                 files and checks for amqps:// addresses
     """
+
+    # None for a subclass that serves its connection on its own thread.
+    _companion: AppThread | None = None
 
     def __init__(
         self,
@@ -173,7 +174,7 @@ class MQConnection(AppThread, Closable):
         mq_exchange_type: str = "topic",
         mq_arguments: Mapping[str, Any] | None = None,
         *,
-        reconnect: bool = True,
+        reconnect: Reconnect = True,
         tls: TlsOptions | None = None,
     ) -> None:
         AppThread.__init__(self, name=name)
@@ -218,7 +219,6 @@ class MQConnection(AppThread, Closable):
     def _join(self, link: _Link) -> None:
         self._link = link
         self._outlets: dict[int, Socket] = {}
-        self._companion: AppThread | None = None
 
     def _pipe_url(self) -> str:
         return f"inproc://rabbit-{id(self):x}"
@@ -262,7 +262,7 @@ class ZMQListener(MQConnection):
         queue: str | None = None,
         exclusive: bool = False,
         decode: Callable[[Delivery], object] | None = None,
-        reconnect: bool = True,
+        reconnect: Reconnect = True,
         tls: TlsOptions | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
@@ -315,7 +315,7 @@ class RabbitMQRelay(AppThread):
         *,
         name: str | None = None,
         wait: bool = False,
-        reconnect: bool = True,
+        reconnect: Reconnect = True,
         tls: TlsOptions | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> None:

@@ -1,0 +1,153 @@
+"""The command ``event-processor``.
+
+A stop may be asked for at any moment, so the handlers come first, before anything that takes time to import. Until
+something is open a signal ends the process at once; from then on it trips the runtime's latch, and the stop goes by its
+stages.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False  # typing's own costs 8 ms, in which nobody would listen to a signal
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn
+
+    from event_processor.settings import HubSettings
+
+__all__ = ["main"]
+
+
+class _AtOnce:
+    """A handler for the time before anything is open and after everything is closed: there is nothing to wait for."""
+
+    code = 0
+
+    def install(self) -> None:
+        signal.signal(signal.SIGTERM, self)
+        signal.signal(signal.SIGINT, self)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        _announce("Signal handlers are installed")
+
+    def __call__(self, number: int, frame: object) -> None:
+        os._exit(self.code)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the event processor.
+
+    Exit code 0 after a signal, 1 after an error (one line of the log says what to mend), 2 for wrong arguments.
+    """
+    at_once = _AtOnce()
+    at_once.install()
+    options = _arguments(arguments)
+    if options.config is not None:
+        os.environ["APP_CONFIG"] = options.config
+    os.environ.setdefault("APP_NAME", "event-processor")
+
+    from pylib.config import app_config
+    from pylib.errors import ConfigError
+    from pylib.observe.logging import configure_logging, log
+
+    try:
+        configure_logging()
+        command: Callable[[HubSettings], int] = _check if options.command == "check" else _run(options, at_once)
+        from event_processor.settings import load
+
+        code = command(load(app_config))
+    except ConfigError as error:
+        log.error("%s", error)
+        code = 1
+    sys.exit(code)
+
+
+def _run(options: argparse.Namespace, at_once: _AtOnce) -> Callable[[HubSettings], int]:
+    from event_processor.app import build
+    from pylib.config import app_config
+    from pylib.observe.logging import log
+    from pylib.process import SignalHandler
+    from pylib.runtime.latch import Latch
+    from pylib.runtime.runtime import Runtime, reset_default
+    from pylib.runtime.signals import Signals
+    from pylib.threads import bye
+    from pylib.zmq import zmq_term
+
+    def run(settings: HubSettings) -> int:
+        wait = app_config.getboolean("app", "wait_for_brokers", fallback=True) if options.wait is None else options.wait
+        latch = Latch()
+        signals = Signals(latch)
+        signals.install()
+        runtime = Runtime(latch=latch)
+        reset_default(runtime)
+        SignalHandler(signals)
+        device = app_config.device_name()
+        try:
+            hub = build(settings, runtime, device=device, reconnect="unless_refused" if wait else "after_first")
+            log.info("The event processor starts on %s.", device)
+            hub.start()
+            hub.wait()
+        finally:
+            zmq_term()
+            at_once.code = runtime.exit_code
+        bye()
+        return runtime.exit_code
+
+    return run
+
+
+def _check(settings: HubSettings) -> int:
+    """Try both brokers once, and say on one line each whether they let us in."""
+    from event_processor.app import probe
+
+    found = probe(settings)
+    for name, problem in found:
+        print(f"{name}: {problem or 'ok'}")
+    return 1 if any(problem for _, problem in found) else 0
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="event-processor", description="Hears devices over MQTT and RabbitMQ, decides, and commands outputs."
+    )
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=("run", "check"),
+        default="run",
+        help="run the event processor (default), or check the settings and both brokers",
+    )
+    parser.add_argument("--config", metavar="PATH", help="the settings file (default: APP_CONFIG, else ./app.conf)")
+    parser.add_argument(
+        "--wait",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="wait for brokers that are away at start (default: [app] wait_for_brokers, else yes)",
+    )
+    return parser.parse_args(arguments)
+
+
+def _announce(text: str) -> None:
+    """Write one line to the log before logging is there: in the log's own form, and in one write."""
+    now = time.time()
+    milliseconds = f"{int(now % 1 * 1000):03d}"
+    if os.isatty(2):
+        line = f"{time.strftime('%H:%M:%S', time.localtime(now))}.{milliseconds} INFO     MainThread  {text}\n"
+    else:
+        moment = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{milliseconds}Z"
+        start = f'"time":"{moment}","level":"INFO","logger":"event_processor","thread":"MainThread"'
+        line = f'{{{start},"message":"{text}"}}\n'
+    try:
+        os.write(2, line.encode())
+    except OSError:
+        return  # nobody reads the log
+
+
+if __name__ == "__main__":
+    main()

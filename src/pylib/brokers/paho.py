@@ -67,6 +67,9 @@ class PahoPort:
         self._consuming = True
         self._closing = False
         self._watching_write = False
+        # What the loop watches: paho closes its socket by itself when it finds the connection gone, and a closed socket
+        # cannot say any more which descriptor it was.
+        self._descriptor: int | None = None
         # Published and not answered, in order: packet id -> (message, token). Kept across connections.
         self._unsettled: dict[int, tuple[Outgoing, object]] = {}
         # To be published again on the next connection, before anything new.
@@ -167,7 +170,8 @@ class PahoPort:
         self._epoch += 1
         self._socket = MqttStream(sock, self._protocol == MQTTv5)
         self._client = client = self._make_client(self._socket)
-        self._loop.watch(sock.fileno(), READ, self._ready)
+        self._descriptor = sock.fileno()
+        self._loop.watch(self._descriptor, READ, self._ready)
         self._handshake_timer = self._loop.call_later(self._options.connect_timeout, self._no_connack)
         expiry = self._options.session_expiry
         if self._protocol == MQTTv5:
@@ -200,6 +204,8 @@ class PahoPort:
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
+        # A closed descriptor in a poller makes it spin, and its number may soon be somebody else's.
+        client.on_socket_close = lambda _client, _data, _sock: self._unwatch() if _client is self._client else None
         # With this hook paho leaves the writing to us: one write per batch instead of one per packet.
         client.on_socket_register_write = lambda _client, _data, _sock: self._loop.defer(self._flush)
         return client
@@ -306,8 +312,8 @@ class PahoPort:
         if self._dial is not None:
             self._dial.cancel()
             self._dial = None
+        self._unwatch()
         if sock is not None:
-            self._loop.unwatch(sock.fileno())
             sock.close()
         if client is not None:
             client.on_disconnect = None
@@ -315,6 +321,11 @@ class PahoPort:
         self._again.extendleft(reversed(self._unsettled.values()))
         self._unsettled.clear()
         self._report_sent()
+
+    def _unwatch(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            self._loop.unwatch(descriptor)
 
     def _stop_trying(self) -> None:
         if self._reconnector is not None:

@@ -50,6 +50,7 @@ def main() -> None:
         mq_exchange_name=f"{exchange}_control",
         mq_topic_filter=f"event.control.{OUTPUT_TYPE}",
         mq_exchange_type="direct",
+        reconnect="unless_refused",
     )
     # sends what other threads put into inproc://rabbit-mq-publisher
     try:
@@ -60,6 +61,7 @@ def main() -> None:
             mq_topic_filter=OUTPUT_TYPE,
             mq_exchange_type="topic",
             wait=app_config.getboolean("app", "wait_for_brokers", fallback=True),
+            reconnect="unless_refused",
         )
     except AMQPConnectionError as error:
         die(exception=error)

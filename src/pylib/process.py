@@ -27,6 +27,7 @@ class SignalHandler:
         self._signals = signals if signals is not None else Signals(self.runtime.latch, toggle_debug)
         if self._signals.descriptor < 0:
             self._signals.install()
+            log.info("Signal handlers are installed")
         self._signals.on_hup = toggle_debug
         self.runtime.owns_process = True
         self.runtime.watchdog.watch_signals(self._signals.descriptor, self._signals.drain)

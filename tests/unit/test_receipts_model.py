@@ -1,6 +1,6 @@
 """Random trees of messages against a model: each delivery is settled once, exactly when nothing of its tree is left.
 
-The model knows nothing of holders: a tree is what one delivery caused, each of its messages is waiting in a pipe or being
+The model knows nothing of holders: a tree is what one delivery caused, each of its messages waits in a pipe or is being
 handled, and the delivery is due when none is left.
 """
 
@@ -21,7 +21,7 @@ Message = tuple[int, ...]  # the deliveries that it stands for
 
 
 class Trees(RuleBasedStateMachine):
-    """One thread plays all takers in turn, as it may: what a thread handles is its own business, kept per socket here."""
+    """One thread plays all takers in turn, as it may."""
 
     def __init__(self) -> None:
         super().__init__()

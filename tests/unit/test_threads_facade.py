@@ -88,7 +88,9 @@ def test_of_many_threads_that_die_together_exactly_one_is_the_first() -> None:
         barrier = threading.Barrier(8)
         first: list[StopCause] = []
 
-        def trip(number: int, latch: Latch = latch, barrier: threading.Barrier = barrier) -> None:
+        def trip(
+            number: int, latch: Latch = latch, barrier: threading.Barrier = barrier, first: list[StopCause] = first
+        ) -> None:
             cause = StopCause(str(number))
             barrier.wait()
             if latch.trip(cause):

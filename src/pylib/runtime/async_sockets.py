@@ -23,8 +23,8 @@ __all__ = ["AsyncSocket"]
 class AsyncSocket(zmq.asyncio.Socket):
     """A ``zmq.asyncio`` socket of a runtime. It belongs to the asyncio loop of the thread that opened it.
 
-    * A ``recv`` or ``send`` that waits when the stop comes raises ``ContextTerminated``; without this it would wait for
-      ever, and the context with it.
+    * A ``recv`` or ``send`` that waits when the stop comes raises ``ContextTerminated``; without this it would wait
+      for ever, and the context with it.
     * A ``recv`` settles the message received before it on the same socket: who handles several at once acknowledges early.
       What is sent from asyncio holds no receipt, since which task handles what is not known here.
     * ``send_pyobj`` and ``recv_pyobj`` are refused unless every endpoint is ``inproc``.
@@ -67,10 +67,12 @@ class AsyncSocket(zmq.asyncio.Socket):
         self._refuse_remote()
         return super().recv_pyobj(flags)
 
-    def send(self, data: Any, flags: int = 0, copy: bool = True, track: bool = False, **named: Any) -> Any:
+    def send(  # type: ignore[override]  # as in Socket: pyzmq's overloads differ in what inproc does not need
+        self, data: Any, flags: int = 0, copy: bool = True, track: bool = False, **named: Any
+    ) -> Any:
         return self._until_the_end(super().send(self._given(data), flags, copy, track, **named))
 
-    def send_multipart(
+    def send_multipart(  # type: ignore[override]  # ditto
         self, msg_parts: Any, flags: int = 0, copy: bool = True, track: bool = False, **named: Any
     ) -> Any:
         parts = [self._given(part) for part in msg_parts]
@@ -81,7 +83,7 @@ class AsyncSocket(zmq.asyncio.Socket):
         return super().send_pyobj(obj, flags, protocol, **named)
 
     def close(self, linger: int | None = None) -> None:
-        """Close it, in its own thread. A message that was being handled fails, as nobody said that it was dealt with."""
+        """Close it, in its own thread. A message that was being handled fails: nobody said that it was dealt with."""
         self._settle(ConnectionLost("an asyncio socket was closed while its message was being handled"))
         self._watch_no_more()
         super().close(linger)

@@ -12,21 +12,26 @@ __all__ = ["Latch", "StopCause"]
 
 @dataclass(frozen=True, slots=True)
 class StopCause:
-    """Why an application stops. The first cause decides the exit code; later ones are consequences."""
+    """Why an application stops. The first cause decides the exit code; later ones are consequences.
+
+    ``told``: the log has it already, in words for the person who has to mend it.
+    """
 
     reason: str
     exit_code: int = 0
     exception: BaseException | None = None
     thread: str = ""
+    told: bool = False
 
     @classmethod
     def of(cls, exception: BaseException | type[BaseException] | None, thread: str = "") -> StopCause:
         """The cause that ``die(exception=...)`` stands for: an exception or its class means failure, none means a wish."""
         if isinstance(exception, type):
+            kind = exception
             try:
-                exception = exception()
+                exception = kind()
             except TypeError:  # it wants arguments, which nobody has: the class alone says what happened
-                exception = exception.__new__(exception)
+                exception = kind.__new__(kind)
         if exception is None:
             return cls("asked to stop", 0, None, thread)
         text = str(exception)

@@ -8,7 +8,7 @@ import select
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import zmq
 from zmq.error import Again, ContextTerminated, ZMQError
@@ -260,7 +260,8 @@ class SocketRegistry:
 
         if self._context.closed:
             raise ContextTerminated()
-        socket = Context.shadow(self._context.underlying).socket(kind, socket_class=AsyncSocket)
+        context = Context.shadow(self._context.underlying)
+        socket = cast(AsyncSocket, context.socket(kind, socket_class=cast(Any, AsyncSocket)))
         socket.setsockopt(zmq.LINGER, 0)
         socket.join_runtime(self.receipts, HERE.member.gate if HERE.member is not None else self.latch.gate)
         with self._lock:

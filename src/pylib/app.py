@@ -13,9 +13,8 @@ from zmq.error import ContextTerminated
 
 from pylib.errors import MessageError, Rejected
 from pylib.observe.reporting import report
-from pylib.runtime.here import HERE
 from pylib.runtime.loop import READ, Loop
-from pylib.runtime.member import DEFAULT_DEADLINE, STOP, Member, RestartPolicy, Role
+from pylib.runtime.member import DEFAULT_DEADLINE, STOP, Member, RestartPolicy
 from pylib.runtime.receipts import fail_handling, settle_handling
 from pylib.runtime.runtime import Runtime, current
 from pylib.zmq import Closable
@@ -66,6 +65,8 @@ class AppThread(threading.Thread):
 
         self.run = life  # type: ignore[method-assign]  # the one place to stand between Thread and a subclass's run
         member.thread = self
+        if isinstance(self, Closable):
+            self._hand_over(member)
         runtime.supervisor.admit(member)
         try:
             super().start()

@@ -158,6 +158,11 @@ class Closable:
     def _keep(self, socket: Socket) -> None:
         self.__dict__.setdefault("_closable_sockets", []).append(socket)
 
+    def _hand_over(self, sockets_owner: Any) -> None:
+        """The owning thread is about to start: whoever made the sockets no longer closes them when it ends."""
+        for socket in self.__dict__.get("_closable_sockets", ()):
+            socket.owner = sockets_owner
+
     def _adopt_sockets(self, sockets_owner: Any) -> None:
         """The owning thread has started: it takes over every socket opened so far. Called on that thread."""
         current().sockets.adopt(list(self.__dict__.get("_closable_sockets", ())), sockets_owner)

@@ -332,6 +332,32 @@ def test_a_thread_started_after_the_stop_began_ends_at_once(runtime: Runtime) ->
     assert not thread.is_alive()
 
 
+def test_a_thread_started_after_the_stop_is_over_ends_at_once_and_leaves_nothing(runtime: Runtime) -> None:
+    zmq_term()
+    thread = Body(lambda: interruptable_sleep.wait())
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert [other.name for other in threading.enumerate() if other.name == "pylib-watchdog"] == []
+
+
+def test_a_thread_that_starts_another_and_ends_leaves_it_its_sockets(runtime: Runtime) -> None:
+    made: list[ThreadFirst] = []
+
+    def make_and_end() -> None:
+        made.append(ThreadFirst())
+        made[0].start()
+
+    maker = Body(make_and_end, "maker")
+    maker.untrack()
+    maker.start()
+    maker.join(5)
+    push = zmq_socket(zmq.PUSH)
+    push.connect("inproc://order")
+    push.send_pyobj("hello")
+    assert made[0].got.wait(5)
+
+
 def test_a_thread_closes_its_own_sockets_when_it_ends(runtime: Runtime) -> None:
     def body() -> None:
         zmq_socket(zmq.PUSH)

@@ -25,8 +25,8 @@ class AsyncSocket(zmq.asyncio.Socket):
 
     * A ``recv`` or ``send`` that waits when the stop comes raises ``ContextTerminated``; without this it would wait
       for ever, and the context with it.
-    * A ``recv`` settles the message received before it on the same socket: who handles several at once acknowledges early.
-      What is sent from asyncio holds no receipt, since which task handles what is not known here.
+    * A ``recv`` settles the message received before it on the same socket: who handles several at once acknowledges
+      early. What is sent from asyncio holds no receipt, since which task handles what is not known here.
     * ``send_pyobj`` and ``recv_pyobj`` are refused unless every endpoint is ``inproc``.
     """
 

@@ -91,8 +91,8 @@ class WakeUp:
         with contextlib.suppress(OSError):
             os.read(self._read, 4096)
         # Cleared after the read, never before: a ring in between writes nothing, but its work was made ready before it
-        # rang and the caller looks at its work next. The other order could take a byte and leave the flag set, and every
-        # later ring would be swallowed.
+        # rang and the caller looks at its work next. The other order could take a byte and leave the flag set, and
+        # every later ring would be swallowed.
         self._rung = False
 
     def fileno(self) -> int:

@@ -283,7 +283,9 @@ class SocketRegistry:
         """Close every socket that the calling thread owns."""
         ident = threading.get_ident()
         for socket in self.all():
-            if socket.owner_ident == ident:
+            # Those of a thread that this one has just started are no longer its own, adopted or not yet.
+            started = socket.owner is not None and socket.owner is not HERE.member and socket.owner.alive
+            if socket.owner_ident == ident and not started:
                 socket.close()
         self._close_async(lambda owner: owner == ident)
 

@@ -36,6 +36,7 @@ class Watchdog:
         self._period = float("inf")
         self._signals: tuple[int, Callable[[], None]] | None = None
         self._exit_armed = False
+        self._closed = False
 
     def notice(self, member: Member) -> None:
         """A member has started: look at it often enough for its deadline. Any thread."""
@@ -52,6 +53,8 @@ class Watchdog:
 
     def start(self) -> None:
         with self._lock:
+            if self._closed:  # a thread that starts after the stop ends at once: there is nothing to watch
+                return
             if self._thread is None:
                 self._loop = Loop(clock=self._runtime.clock)
                 self._thread = threading.Thread(name="pylib-watchdog", target=self._run, daemon=True)
@@ -60,7 +63,9 @@ class Watchdog:
                 self._loop.post(self._listen)
 
     def close(self, timeout: float = 1.0) -> None:
-        """Stop looking. By the thread that ends the runtime."""
+        """Stop looking, for good. By the thread that ends the runtime."""
+        with self._lock:
+            self._closed = True
         loop, thread = self._loop, self._thread
         if loop is not None and thread is not None and thread is not threading.current_thread():
             loop.stop()

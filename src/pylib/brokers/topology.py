@@ -35,7 +35,7 @@ class Topology:
         self._queue = queue
         self._who = who
         self._warned: set[str] = set()
-        # Not to be declared again on this broker: it is there and differs, or we may not.
+        # Not to be declared again on this connection: it is there and differs, or we may not.
         self._take_exchange = exchange.name == ""
         self._passive_exchange = False
         self._take_queue = False
@@ -44,16 +44,26 @@ class Topology:
         self, connection: pika.SelectConnection, done: Done, failed: Failed
     ) -> None:
         """Start. Ends in one call of ``done(channel, queue_name)`` or of ``failed(error)``, unless the connection goes."""
+        # What an earlier connection found may be gone: whatever is not durable does not outlive its broker.
+        self._take_exchange = self._exchange.name == ""
+        self._passive_exchange = self._take_queue = False
+        self._try(connection, done, failed)
+
+    def _try(self, connection: pika.SelectConnection, done: Done, failed: Failed) -> None:
 
         def opened(channel: Channel) -> None:
             stage = ["exchange"]
 
+            def over(channel: Channel, queue: str) -> None:
+                stage[0] = "over"  # from here on the channel's end is its new owner's business
+                done(channel, queue)
+
             def closed(_channel: Channel, reason: Exception) -> None:
-                if connection.is_open:
-                    self._refused(stage[0], reason, lambda: self.raise_on(connection, done, failed), failed)
+                if connection.is_open and stage[0] != "over":
+                    self._refused(stage[0], reason, lambda: self._try(connection, done, failed), failed)
 
             channel.add_on_close_callback(closed)
-            self._exchange_first(channel, stage, done)
+            self._exchange_first(channel, stage, over)
 
         connection.channel(on_open_callback=opened)
 

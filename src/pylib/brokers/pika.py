@@ -206,7 +206,12 @@ class PikaPort:
         channel.add_on_close_callback(self._channel_closed)
         channel.add_on_return_callback(self._returned)
         channel.add_on_cancel_callback(self._cancelled)
-        channel.confirm_delivery(self._confirmed, callback=lambda frame: self._consume(channel))
+
+        def confirmed(frame: Any) -> None:
+            if channel is self._channel:  # an earlier channel's numbers mean other messages
+                self._confirmed(frame)
+
+        channel.confirm_delivery(confirmed, callback=lambda frame: self._consume(channel))
 
     def _consume(self, channel: Channel) -> None:
         if self._options.queue is None:
@@ -377,6 +382,8 @@ class PikaPort:
     # -- consuming ---------------------------------------------------------------------------------------------------
 
     def _delivered(self, channel: Channel, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
+        if channel is not self._channel:
+            return  # of a connection that was given up: it will come again
         if self._consumer_tag is None and self._up:
             return  # cancelled already: what is under way goes back to the queue when the channel closes
         self._owner.on_delivery(delivery_of(method, properties, body, self._epoch))

@@ -14,6 +14,7 @@ from zmq.error import ContextTerminated
 
 from pylib.app import AppThread, RestartPolicy, ZmqRelay, ZmqWorker
 from pylib.errors import ConnectionLost, DecodeError, Rejected, ThreadDied
+from pylib.handler import exception_handler
 from pylib.runtime.receipts import handling, hold
 from pylib.runtime.runtime import Runtime
 from pylib.threads import die, interruptable_sleep, shutting_down
@@ -512,3 +513,31 @@ def test_a_death_is_the_cause_and_what_follows_from_it_is_not(runtime: Runtime) 
     wait_for_stop(runtime)
     die(ThreadDied("second"))
     assert isinstance(runtime.latch.cause.exception, ZeroDivisionError)  # type: ignore[union-attr]
+
+
+def test_a_restarted_thread_as_the_first_applications_wrote_it_keeps_its_senders(runtime: Runtime) -> None:
+    seen: list[object] = []
+    done = threading.Event()
+
+    class Processor(AppThread, Closable):
+        def __init__(self) -> None:
+            AppThread.__init__(self, name="processor", restart=QUICK)
+            Closable.__init__(self, connect_url="inproc://app-worker")
+
+        def run(self) -> None:
+            with exception_handler(closable=self):
+                while not shutting_down:
+                    message = self.socket.recv_pyobj()
+                    seen.append(message)
+                    if message == "bad":
+                        raise ValueError("bad")
+                    if message == "last":
+                        done.set()
+
+    Processor().start()
+    push = zmq_socket(zmq.PUSH)
+    push.connect("inproc://app-worker")
+    for message in ("good", "bad", "last"):
+        push.send_pyobj(message)
+    assert done.wait(5)
+    assert seen == ["good", "bad", "last"]

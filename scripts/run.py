@@ -1,7 +1,7 @@
 """`make run`: private brokers, the event processor and three applications; Ctrl-C ends them all.
 
-Everything is made for this one run, on ports of its own, and thrown away: nothing of the machine is touched. The brokers
-are killed rather than asked to stop, which RabbitMQ takes seconds for.
+Everything is made for this one run, on ports of its own, and thrown away: nothing of the machine is touched. The
+brokers are killed rather than asked to stop, which RabbitMQ takes seconds for.
 """
 
 from __future__ import annotations
@@ -172,8 +172,10 @@ def stop(programs: list[Program]) -> int:
 
 @contextmanager
 def own_foreground() -> Iterator[None]:
-    """Be the terminal's foreground for the time being, so that Ctrl-C comes here and not to ``make`` as well, which would
-    call it an error."""
+    """Be the terminal's foreground for the time being, so that Ctrl-C comes here and not to ``make`` as well.
+
+    ``make`` would call it an error.
+    """
     terminal = next((fd for fd in (0, 1, 2) if os.isatty(fd)), None)
     if terminal is None or os.tcgetpgrp(terminal) != os.getpgrp():
         yield

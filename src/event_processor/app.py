@@ -21,8 +21,9 @@ from event_processor.heartbeat import HeartbeatFilter
 from event_processor.processor import EventProcessor
 from event_processor.settings import HubSettings, MqttSettings, RabbitSettings
 from pylib.app import AppThread
-from pylib.brokers.addresses import TlsOptions
+from pylib.brokers.addresses import Address, TlsOptions, parse_addresses
 from pylib.brokers.port import Delivery
+from pylib.config import app_config
 from pylib.data import decode
 from pylib.mqtt import MqttSubscriber, Will, read_payload
 from pylib.rabbit import RabbitMQRelay, Reconnect, ZMQListener
@@ -44,16 +45,17 @@ class Hub:
         self.ready = threading.Event()
         self._missing = {"MQTT", "RabbitMQ"}
         rabbit, mqtt = settings.rabbitmq, settings.mqtt
+        rabbit_addresses, mqtt_addresses = addresses(settings)
         status = f"event_processor/{re.sub(r'[+#/]', '-', device)}/status"
         self.processor = EventProcessor(
-            rabbit.addresses, rabbit.control_exchange, settings.policy, tls=tls_options(rabbit), reconnect=reconnect
+            rabbit_addresses, rabbit.control_exchange, settings.policy, tls=tls_options(rabbit), reconnect=reconnect
         )
         self.heartbeats = HeartbeatFilter(
             stale_after_s=settings.timing.stale_after_s, look_every_s=settings.timing.heartbeat_interval_s
         )
         listener = ZMQListener(
             zmq_url=URL_HEARTBEAT_NANNY,
-            mq_server_address=rabbit.addresses,
+            mq_server_address=rabbit_addresses,
             mq_exchange_name=rabbit.mq_exchange,
             mq_topic_filter=rabbit.topic_filter,
             mq_exchange_type="topic",
@@ -64,7 +66,7 @@ class Hub:
             on_ready=lambda: self._arrived("RabbitMQ"),
         )
         subscriber = MqttSubscriber(
-            mqtt.addresses,
+            mqtt_addresses,
             settings.subscriptions,
             sink_url=URL_HEARTBEAT_NANNY,
             client_id=settings.client_id,
@@ -136,7 +138,7 @@ def probe(settings: HubSettings) -> list[tuple[str, str]]:
     Blocks, at most for the connect time-outs. Nothing is subscribed to or consumed.
     """
     return [
-        ("MQTT", _tried(lambda ready: _mqtt_probe(settings, ready))),
+        ("MQTT broker", _tried(lambda ready: _mqtt_probe(settings, ready))),
         ("RabbitMQ", _tried(lambda ready: _rabbit_probe(settings, ready))),
     ]
 
@@ -155,7 +157,7 @@ def _tried(make: Callable[[Callable[[], None]], AppThread]) -> str:
 
 def _mqtt_probe(settings: HubSettings, ready: Callable[[], None]) -> AppThread:
     return MqttSubscriber(
-        settings.mqtt.addresses,
+        addresses(settings)[1],
         sink_url=None,
         publish_urls=("inproc://check",),
         client_id=f"{settings.client_id}-check",
@@ -170,13 +172,23 @@ def _rabbit_probe(settings: HubSettings, ready: Callable[[], None]) -> AppThread
     rabbit = settings.rabbitmq
     return RabbitMQRelay(
         "inproc://check",
-        rabbit.addresses,
+        addresses(settings)[0],
         rabbit.mq_exchange,
         mq_exchange_type="topic",
         wait=True,
         tls=tls_options(rabbit),
         reconnect="after_first",
         on_ready=ready,
+    )
+
+
+def addresses(settings: HubSettings) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
+    """The addresses of RabbitMQ and of the MQTT broker. Raises ``ConfigError``, which names the place of the option."""
+    return (
+        parse_addresses(
+            settings.rabbitmq.addresses, scheme="amqp", where=app_config.place("rabbitmq", "server_address")
+        ),
+        parse_addresses(settings.mqtt.addresses, scheme="mqtt", where=app_config.place("mqtt", "server_address")),
     )
 
 

@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     from pylib.errors import ConfigError
     from pylib.observe.logging import configure_logging, log
 
+    configure_logging("INFO")  # until it is known what the settings want
     try:
         configure_logging()
         command: Callable[[HubSettings], int] = _check if options.command == "check" else _run(options, at_once)
@@ -106,7 +107,7 @@ def _check(settings: HubSettings) -> int:
 
     found = probe(settings)
     for name, problem in found:
-        print(f"{name}: {problem or 'ok'}")
+        print(problem or f"{name}: ok")
     return 1 if any(problem for _, problem in found) else 0
 
 

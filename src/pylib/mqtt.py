@@ -113,7 +113,7 @@ class MqttSubscriber(AppThread):
             sink=self._sink,
             decode=self._decode,
             receipts=self.runtime.receipts,
-            on_lost=self._patience.lost,
+            on_lost=self._patience.exhausted,
             on_ready=self._patience.ready,
         )
 

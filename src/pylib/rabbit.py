@@ -88,7 +88,7 @@ class _Link:
             sink=self._sink,
             decode=self._decode,
             receipts=self._runtime.receipts,
-            on_lost=self._patience.lost,
+            on_lost=self._patience.exhausted,
             on_ready=self._patience.ready,
         )
 

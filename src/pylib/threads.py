@@ -91,7 +91,9 @@ def bye() -> None:
     left = runtime.stop()
     cause = runtime.latch.cause
     code = runtime.exit_code
-    if code:
+    if code and cause is not None and cause.told:
+        log.info("Exiting with code %d.", code)
+    elif code:
         log.error("Stopped because of %s. Exiting with code %d.", cause.reason if cause is not None else "?", code)
     else:
         log.info("Stopped (%s). Exiting with code 0.", cause.reason if cause is not None else "finished")

@@ -55,7 +55,7 @@ def forwarded(topic_base: str, events: Iterable[Event]) -> dict[str, object]:
             "source": event.source,
             "topic": event.topic,
             "retained": event.retained,
-            "message_type": "heartbeat" if event.kind == "heartbeat" else "notify",
+            "message_type": "notify",
         }
         device: dict[str, object] = {
             "device_key": event.device,
@@ -70,5 +70,7 @@ def forwarded(topic_base: str, events: Iterable[Event]) -> dict[str, object]:
         (outputs if event.kind == "output" else inputs).append(device)
         if event.active and event.kind != "output":
             active.append(device)
+    if not any(device["kind"] in ("input", "meter") for device in inputs):
+        body["message_type"] = "heartbeat"
     body["data"] = {"device_info": {"inputs": inputs, "outputs": outputs}, "active_devices": active}
     return {topic_base: body}

@@ -28,7 +28,8 @@ _LAST_ROUND = 0.005
 class Bridge:
     """Joins a port to pipes, on one loop. Composed by the threads in ``pylib.rabbit`` and ``pylib.mqtt``.
 
-    :param on_lost: what a lost connection (or a refused one) leads to; None: it is made again, for as long as it takes.
+    :param on_lost: asked about a failed connection: True ends the thread with its error, False has it made again. None:
+        it is made again, for as long as it takes.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Bridge:
         sink: Socket | None = None,
         decode: Decode | None = None,
         receipts: Receipts | None = None,
-        on_lost: Callable[[DependencyError], None] | None = None,
+        on_lost: Callable[[DependencyError], bool] | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         self._loop = loop
@@ -75,8 +76,10 @@ class Bridge:
             self._outflow.no_room()
         if self._inflow is not None:
             self._inflow.forget()
-        if self._on_lost is not None:
-            self._on_lost(error)
+        if self._on_lost is not None and self._on_lost(error):
+            # Raised from the loop, since the client library whose callback this is would catch it, or log its stack.
+            self._loop.defer(lambda: _raise(error))
+            return
         text = str(error)
         if text != self._told:  # said once, not at every attempt
             self._told = text
@@ -136,3 +139,7 @@ class Bridge:
             self._over = True
             self._port.abort()
             self._loop.call_later(_LAST_ROUND, self._loop.stop)
+
+
+def _raise(error: DependencyError) -> None:
+    raise error

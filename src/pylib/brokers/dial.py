@@ -129,6 +129,9 @@ class Dial:
             self._loop.watch(sock.fileno(), READ, lambda mask: self._shake_hands(sock))
         except ssl.SSLWantWriteError:
             self._loop.watch(sock.fileno(), WRITE, lambda mask: self._shake_hands(sock))
+        except ConnectionError:
+            hung_up = "it hung up during the TLS handshake; check that this is its TLS port"
+            self._fail(AccessRefused(f"{self._who}: {hung_up}"))
         except (OSError, ValueError) as error:
             self._fail(error)
         else:

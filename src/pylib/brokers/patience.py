@@ -36,14 +36,13 @@ class Patience:
         if self._on_ready is not None:
             self._on_ready()
 
-    def lost(self, error: DependencyError) -> None:
-        """It failed or was lost. Raises ``error`` when that ends the thread."""
-        if self._reconnect is False:
-            raise error
-        if self._reconnect is True or self._connected:
-            return
+    def exhausted(self, error: DependencyError) -> bool:
+        """It failed or was lost: whether that is the end of the thread."""
+        if isinstance(self._reconnect, bool):
+            return not self._reconnect
+        if self._connected:
+            return False
         self._failures += 1
         if self._failures % self._addresses:
-            return  # there is another address to try at once
-        if self._reconnect == "after_first" or isinstance(error, AccessRefused):
-            raise error
+            return False  # there is another address to try at once
+        return self._reconnect == "after_first" or isinstance(error, AccessRefused)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zmq.error import ContextTerminated
 
-from pylib.errors import ThreadDied
+from pylib.errors import DependencyError, ThreadDied
 from pylib.runtime.gate import wait_for_any
 from pylib.runtime.here import CURRENT, HERE
 from pylib.runtime.latch import StopCause
@@ -71,9 +71,14 @@ class Supervisor:
                 fate = "stopping" if member.tracked else "going on without it"
                 if member.policy.limit:
                     fate = f"{fate}: that was restart {member.restarts} within {member.policy.within:g} s"
-                self._mourn(member, error, fate)
+                away = isinstance(error, DependencyError)
+                if not away or not member.tracked:
+                    self._mourn(member, error, fate)
                 if member.tracked:
-                    self._runtime.latch.trip(StopCause(f"thread {member.name!r} died: {_words(error)}", 1, error, member.name))
+                    reason = f"thread {member.name!r} died: {_words(error)}"
+                    first = self._runtime.latch.trip(StopCause(reason, 1, error, member.name, told=away))
+                    if away and first:  # several threads lose one broker together: one line says so
+                        log.error("%s: %s; %s.", member.name, error, fate)
         finally:
             self._bury(member)
 

@@ -26,6 +26,12 @@ def publish_and_wait(port: PortThread, world: World, tokens: range) -> None:
     port.until(lambda me: me.answered(tokens), 60)
 
 
+def until_blocked(port: PortThread) -> None:
+    deadline = time.monotonic() + 10
+    while not port.call(lambda: getattr(port.port, "blocked", False)):
+        assert time.monotonic() < deadline, "RabbitMQ has not said that it blocks us"
+
+
 @pytest.mark.parametrize("how", ["kill", "terminate"])
 def test_it_comes_back_after_the_broker_was_ended_and_started_again(mortal: Mortal, how: str) -> None:
     world = mortal.world
@@ -202,7 +208,7 @@ def test_aborting_a_connection_that_a_memory_alarm_blocks_leaves_nothing(rabbitm
         node.set_vm_memory_high_watermark(0)
         # RabbitMQ blocks whoever publishes while the alarm is on, and says so.
         port.publish([(Outgoing(world.where, b"1"), 1)])
-        port.until(lambda me: me.call(lambda: getattr(me.port, "blocked", False)) or len(me.outcomes) >= 2)
+        until_blocked(port)
         port.publish([(Outgoing(world.where, b"%d" % n), n) for n in range(2, 5)])
         started = time.monotonic()
         port.call(port.port.abort)
@@ -217,9 +223,7 @@ def test_publishing_goes_on_after_a_memory_alarm(rabbitmq_factory: RabbitMQFacto
         port.until_up()
         node.set_vm_memory_high_watermark(0)
         port.publish([(Outgoing(world.where, b"%d" % n), n) for n in range(5)])
-        deadline = time.monotonic() + 10
-        while not port.call(lambda: getattr(port.port, "blocked", False)):
-            assert time.monotonic() < deadline, "RabbitMQ has not said that it blocks us"
+        until_blocked(port)
         assert port.call(lambda: port.port.room) == 0
         port.publish([(Outgoing(world.where, b"%d" % n), n) for n in range(5, 10)])
         node.set_vm_memory_high_watermark(0.4)

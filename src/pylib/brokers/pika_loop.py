@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 
 import pika
@@ -13,12 +15,13 @@ __all__ = ["Connection", "PikaLoop"]
 
 
 class PikaLoop(AbstractSelectorIOLoop):
-    """The eight calls pika makes, handed to the loop. ``add_callback`` alone is called from another thread (pika looks
-    names up in one), and ``post`` is made for that.
+    """The eight calls pika makes, handed to the loop, for one connection. ``add_callback`` alone is called from another
+    thread (pika looks names up in one), and ``post`` is made for that.
     """
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
+        self._over = False
         self._handlers: dict[int, Callable[[int, int], None]] = {}
 
     # Pika's own note: class attributes may replace these properties.
@@ -48,6 +51,8 @@ class PikaLoop(AbstractSelectorIOLoop):
     def add_handler(self, fd: int, handler: Callable[[int, int], None], events: int) -> None:
         self._handlers[fd] = handler
         self._loop.watch(fd, events, lambda mask: handler(fd, mask))
+        if self._over:
+            _shut(fd)
 
     def update_handler(self, fd: int, events: int) -> None:
         handler = self._handlers[fd]
@@ -57,10 +62,22 @@ class PikaLoop(AbstractSelectorIOLoop):
         if self._handlers.pop(fd, None) is not None:
             self._loop.unwatch(fd)
 
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """The descriptors pika has open on this loop."""
-        return tuple(self._handlers)
+    def hang_up(self) -> None:
+        """Shut pika's sockets down, those it has and those it is about to open: a name look-up cannot be called off.
+
+        Pika then finds them shut, cleans up after itself, and nothing has to be awaited.
+        """
+        self._over = True
+        for fd in self._handlers:
+            _shut(fd)
+
+
+def _shut(fd: int) -> None:
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # it was not connected any more
 
 
 class Connection(pika.SelectConnection):

@@ -11,6 +11,7 @@ from paho.mqtt.properties import Properties
 
 from pylib.brokers.addresses import Address, TlsOptions
 from pylib.brokers.backoff import BackOff
+from pylib.brokers.identity import new_id
 from pylib.brokers.port import Header, Outgoing
 
 __all__ = ["MqttOptions", "Will", "connect_properties", "delivery_fields", "publish_properties"]
@@ -38,6 +39,8 @@ class MqttOptions:
         starts clean. On 3.1.1 anything above 0 is a session without end.
     :param receive_maximum: deliveries of QoS 1 that may be outstanding (MQTT 5 section 3.1.2.11.3): what bounds memory.
     :param window: published messages that may be without their PUBACK.
+    :param quarantine: seconds that a message of ours is kept after its PUBACK, to be published again after an unclean
+        disconnect: a broker that is killed forgets what it acknowledged since it last saved.
     :param last_will: sent by the broker when the connection ends without a goodbye (MQTT 5 section 3.1.2.5).
     :param birth: published on every connect.
     :param close_message: published before a goodbye, which suppresses the last will; the will's own message by default.
@@ -51,6 +54,7 @@ class MqttOptions:
     session_expiry: int = 7 * 24 * 3600
     receive_maximum: int = 1000
     window: int = 500
+    quarantine: float = 5.0
     last_will: Will | None = None
     birth: Will | None = None
     close_message: Will | None = None
@@ -95,8 +99,7 @@ def delivery_fields(properties: Properties, now: float) -> dict[str, Any]:
         fields["expires_at"] = now + float(expiry)
     headers: dict[str, Header] = dict(getattr(properties, "UserProperty", None) or ())
     message_id = headers.pop("message-id", None)
-    if message_id is not None:
-        fields["message_id"] = str(message_id)
+    fields["message_id"] = str(message_id) if message_id is not None else new_id()
     created = headers.pop("created-at", None)
     if created is not None:
         try:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5, MQTTv311
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -17,29 +16,27 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from pylib.brokers.addresses import Address, TlsOptions
 from pylib.brokers.backoff import Reconnector
 from pylib.brokers.dial import Dial, explain
-from pylib.brokers.mqtt_values import MqttOptions, connect_properties, delivery_fields, publish_properties
+from pylib.brokers.identity import new_id
+from pylib.brokers.liveness import Canary, Pulse
+from pylib.brokers.mqtt_client import PahoClient
+from pylib.brokers.mqtt_values import MqttOptions, delivery_fields
 from pylib.brokers.mqtt_wire import MqttStream
-from pylib.brokers.port import Delivery, Expired, Outgoing, PortOwner
-from pylib.brokers.topics import check_filter, check_topic
-from pylib.errors import AccessRefused, ConnectFailed, ConnectionLost, DependencyError, Rejected
+from pylib.brokers.port import Delivery, Outgoing, PortOwner
+from pylib.brokers.pubacks import PubAcks
+from pylib.brokers.topics import check_filter
+from pylib.errors import AccessRefused, ConnectFailed, ConnectionLost, DependencyError
 from pylib.runtime.loop import READ, WRITE, Loop, Timer
 
 __all__ = ["PahoPort"]
 
 log = logging.getLogger("pylib.mqtt")
 
+# Seconds of silence before we ask the broker for a sign of life, and seconds that it has to answer.
+PULSE_INTERVAL: Final = 3.0
+PULSE_DEADLINE: Final = 3.0
 _UNSUPPORTED_VERSION: Final = 132  # MQTT 5 section 4.13
 _REFUSALS: Final = frozenset((0x86, 0x87, 0x8A, 0x8C, 0x85))  # bad user, not authorized, banned, bad method, bad id
 _GRANTED: Final = 2  # SUBACK: reason codes up to this are the granted QoS (MQTT 5 section 3.9.3)
-
-
-class _Client(Client):
-    """Paho's client on a socket that was connected for it."""
-
-    prepared: MqttStream | None = None
-
-    def _create_socket(self) -> Any:  # paho's own hook for other transports
-        return self.prepared
 
 
 class PahoPort:
@@ -55,7 +52,7 @@ class PahoPort:
         self._options = options
         self._loop: Loop
         self._owner: PortOwner
-        self._client: _Client | None = None
+        self._client: PahoClient | None = None
         self._socket: MqttStream | None = None
         self._dial: Dial | None = None
         self._reconnector: Reconnector[Address] | None = None
@@ -70,12 +67,9 @@ class PahoPort:
         # What the loop watches: paho closes its socket by itself when it finds the connection gone, and a closed socket
         # cannot say any more which descriptor it was.
         self._descriptor: int | None = None
-        # Published and not answered, in order: packet id -> (message, token). Kept across connections.
-        self._unsettled: dict[int, tuple[Outgoing, object]] = {}
-        # To be published again on the next connection, before anything new.
-        self._again: deque[tuple[Outgoing, object]] = deque()
-        # QoS 0 goes to the socket and is done: answered at the end of the batch.
-        self._sent: list[object] = []
+        self._publisher = PubAcks(options.window, options.quarantine, self._flush)
+        self._pulse: Pulse | None = None
+        self._canary = Canary(options.client_id)
         self._filters: dict[int, tuple[str, ...]] = {}
         self._timer: Timer | None = None
         self._handshake_timer: Timer | None = None
@@ -93,13 +87,15 @@ class PahoPort:
 
     @property
     def room(self) -> int:
-        if not self._up or self._again:
-            return 0
-        return self._options.window - len(self._unsettled) - len(self._sent)
+        return self._publisher.room
 
     @property
     def unsettled(self) -> int:
-        return len(self._unsettled) + len(self._again) + len(self._sent)
+        return self._publisher.unsettled
+
+    @property
+    def blocked(self) -> bool:
+        return False  # MQTT has no such word: a broker that wants less withholds its PUBACK
 
     @property
     def version(self) -> str:
@@ -108,15 +104,16 @@ class PahoPort:
 
     def open(self, loop: Loop, owner: PortOwner) -> None:
         self._loop, self._owner = loop, owner
+        self._publisher.bind(loop, owner)
+        self._pulse = Pulse(loop, self._ask, self._deaf, PULSE_INTERVAL, PULSE_DEADLINE)
         self._reconnector = Reconnector(loop, self._options.addresses, self._connect, self._options.back_off)
         self._reconnector.start()
 
     def publish(self, message: Outgoing, token: object) -> None:
-        check_topic(message.address)
-        if message.qos and (self._again or not self._up):
-            self._again.append((message, token))
-        else:
-            self._send(message, token)
+        self._publisher.publish(message, token)
+
+    def reclaim(self) -> list[tuple[Outgoing, object]]:
+        return self._publisher.reclaim()
 
     def settle(self, deliveries: Sequence[Delivery], *, accept: bool = True) -> None:
         sock, epoch = self._socket, self._epoch
@@ -173,37 +170,16 @@ class PahoPort:
         self._descriptor = sock.fileno()
         self._loop.watch(self._descriptor, READ, self._ready)
         self._handshake_timer = self._loop.call_later(self._options.connect_timeout, self._no_connack)
-        expiry = self._options.session_expiry
-        if self._protocol == MQTTv5:
-            properties = connect_properties(self._options)
-            # Without clean_start=False MQTT 5 drops a live session, its queue included.
-            client.connect(self._address.host, self._address.port, self._options.keepalive, clean_start=not expiry,
-                           properties=properties)  # fmt: skip
-        else:
-            client.connect(self._address.host, self._address.port, self._options.keepalive)
+        client.greet(self._options, self._address)
         self._flush()
 
-    def _make_client(self, sock: MqttStream) -> _Client:
-        options, address = self._options, self._address
-        # On MQTT 5 the choice is made by connect() instead, and paho refuses it here.
-        clean_session = None if self._protocol == MQTTv5 else not options.session_expiry
-        client = _Client(
-            CallbackAPIVersion.VERSION2, options.client_id, clean_session, protocol=self._protocol, manual_ack=True,
-            reconnect_on_failure=False,
-        )  # fmt: skip
-        client.prepared = sock
-        if address.user is not None:
-            client.username_pw_set(address.user, address.password.reveal() if address.password else None)
-        if options.last_will is not None:
-            will = options.last_will
-            client.will_set(will.topic, will.payload, will.qos, will.retain)
-        client.max_inflight_messages_set(0)  # the window is counted here; paho's own queue would hide what waits
-        client.max_queued_messages_set(0)
+    def _make_client(self, sock: MqttStream) -> PahoClient:
+        client = PahoClient.made(self._options, self._address, self._protocol, sock)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
-        client.on_publish = self._on_publish
+        client.on_publish = lambda _client, _data, mid, reason, _props: self._publisher.acknowledged(mid, reason)
         # A closed descriptor in a poller makes it spin, and its number may soon be somebody else's.
         client.on_socket_close = lambda _client, _data, _sock: self._unwatch() if _client is self._client else None
         # With this hook paho leaves the writing to us: one write per batch instead of one per packet.
@@ -220,8 +196,10 @@ class PahoPort:
             self._refused(reason)
             return
         self._watch_pulse()
-        subscriptions = [(topic, qos) for topic, qos in self._options.subscriptions]
-        if not subscriptions:
+        subscriptions = list(self._options.subscriptions)
+        if self._canary.allowed:
+            subscriptions.append((self._canary.topic, 0))
+        elif not subscriptions:
             self._ready_to_work()
             return
         wanted = [(t, SubscribeOptions(qos=q)) for t, q in subscriptions] if self._protocol == MQTTv5 else subscriptions
@@ -252,6 +230,9 @@ class PahoPort:
     def _on_subscribe(self, client: Client, data: object, mid: int, reasons: list[ReasonCode], props: object) -> None:
         filters = self._filters.pop(mid, ())
         denied = [topic for topic, reason in zip(filters, reasons, strict=False) if int(reason.value) > _GRANTED]
+        if self._canary.topic in denied:
+            denied.remove(self._canary.topic)
+            self._canary.deny(self.name)
         if denied:
             self._lost(
                 AccessRefused(f"{self.name}: it refused the subscription to {', '.join(denied)}; check the user's permissions")
@@ -267,12 +248,27 @@ class PahoPort:
         birth = self._options.birth
         if birth is not None and self._client is not None:
             self._client.publish(birth.topic, birth.payload, birth.qos, birth.retain)
-        again, self._again = self._again, deque()
-        for message, token in again:
-            self._send(message, token)
+        if self._client is not None:
+            self._publisher.up(self._client, self._protocol == MQTTv5)
+        if self._pulse is not None:
+            self._pulse.start()
         self._owner.on_up()
-        if self.room > 0:
-            self._owner.on_room()
+        self._publisher.offer_room()
+
+    # -- signs of life -----------------------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        client, pulse = self._client, self._pulse
+        if client is not None and self._canary.allowed:
+            client.publish(self._canary.topic, b"", 0)
+        elif pulse is not None:
+            pulse.heard()  # PINGREQ and PINGRESP have to do
+
+    def _deaf(self) -> None:
+        if self._canary.missing(self.name) and self._consuming:
+            self._lost(ConnectionLost(f"{self.name}: it has not answered for {PULSE_INTERVAL + PULSE_DEADLINE:g} s"))
+        elif self._pulse is not None:
+            self._pulse.start()
 
     # -- losing the connection ---------------------------------------------------------------------------------------
 
@@ -318,9 +314,9 @@ class PahoPort:
         if client is not None:
             client.on_disconnect = None
         self._filters.clear()
-        self._again.extendleft(reversed(self._unsettled.values()))
-        self._unsettled.clear()
-        self._report_sent()
+        if self._pulse is not None:
+            self._pulse.stop()
+        self._publisher.down(clean=self._closing)
 
     def _unwatch(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
@@ -338,52 +334,20 @@ class PahoPort:
 
     def _fail_unsettled(self) -> None:
         error = ConnectionLost(f"{self.name}: the connection was closed before this message was acknowledged")
-        again, self._again = self._again, deque()
-        for _, token in again:
-            self._owner.on_outcome(token, error)
+        self._publisher.fail_all(error)
 
     # -- messages ----------------------------------------------------------------------------------------------------
-
-    def _send(self, message: Outgoing, token: object) -> None:
-        client = self._client
-        if message.expires_at is not None and message.expires_at <= self._loop.time():
-            self._owner.on_outcome(token, Expired(f"{message.address}: it expired before it could be sent"))
-            return
-        if client is None or not self._up:
-            self._owner.on_outcome(token, ConnectionLost(f"{self.name}: not connected"))
-            return
-        properties = publish_properties(message, self._loop.time()) if self._protocol == MQTTv5 else None
-        try:
-            info = client.publish(message.address, message.body, message.qos, message.retain, properties)
-        except ValueError as error:  # paho's word for a topic or payload that no packet can hold
-            self._owner.on_outcome(token, Rejected(f"{message.address}: {error}"))
-            return
-        if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
-            self._owner.on_outcome(token, Rejected(f"{message.address}: {info.rc.name}"))
-        elif message.qos:
-            self._unsettled[info.mid] = (message, token)
-        else:
-            self._sent.append(token)
-            self._loop.defer(self._flush)
-
-    def _on_publish(self, client: Client, data: object, mid: int, reason: ReasonCode, properties: object) -> None:
-        # Runs under paho's lock: look up, hand over, take nothing.
-        found = self._unsettled.pop(mid, None)
-        if found is None:
-            return
-        error = Rejected(f"{found[0].address}: the broker refused it: {reason}") if reason.is_failure else None
-        self._owner.on_outcome(found[1], error)
-        self._loop.defer(self._offer_room)
-
-    def _offer_room(self) -> None:
-        if self.room > 0:
-            self._owner.on_room()
 
     def _on_publish_packet(
         self, topic: str | bytes, payload: bytes, qos: int, packet_id: int, dup: bool, retained: bool,
         properties: Properties | None,
     ) -> None:  # fmt: skip
         """A PUBLISH of QoS 0 or 1, straight from the stream."""
+        if self._pulse is not None:
+            self._pulse.heard()
+        if topic == self._canary.topic:
+            self._canary.sings = True
+            return
         if not self._consuming:
             return
         if isinstance(topic, bytes):
@@ -393,7 +357,7 @@ class PahoPort:
                 self._loop.defer(self._flush)
         elif properties is None:
             self._owner.on_delivery(
-                Delivery(topic, payload, packet_id, self._epoch, redelivered=dup, retained=retained, qos=qos)
+                Delivery(topic, payload, packet_id, self._epoch, None, new_id(), redelivered=dup, retained=retained, qos=qos)
             )
         else:
             self._owner.on_delivery(
@@ -437,7 +401,7 @@ class PahoPort:
         """Write what paho has queued, in one piece, and watch for room when the broker is slow to take it."""
         client, sock = self._client, self._socket
         if client is None or sock is None:
-            self._report_sent()
+            self._publisher.written()
             return
         try:
             while True:
@@ -456,14 +420,7 @@ class PahoPort:
             self._watching_write = not done
             self._loop.watch(sock.fileno(), READ if done else READ | WRITE, self._ready)
         if done:
-            self._report_sent()
-
-    def _report_sent(self) -> None:
-        sent, self._sent = self._sent, []
-        for token in sent:
-            self._owner.on_outcome(token, None)
-        if sent:
-            self._offer_room()
+            self._publisher.written()
 
     def _watch_pulse(self) -> None:
         """Have paho send its PINGREQ and notice a missing PINGRESP, a few times per keep-alive."""

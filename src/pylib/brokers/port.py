@@ -29,8 +29,8 @@ __all__ = ["Delivery", "Header", "Outgoing", "Port", "PortOwner"]
 Header = str | int | float | bool | bytes | None
 
 
-class Outgoing(msgspec.Struct, frozen=True, gc=False):
-    """A message on its way to a broker.
+class Outgoing(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A message on its way to a broker. The spool stores it as an array, so fields are only ever added, at the end.
 
     :param address: MQTT topic or AMQP routing key.
     :param created_at: seconds since the epoch; the life of the message counts from here.
@@ -100,6 +100,10 @@ class Port(Protocol):
         """Whether it is connected and ready."""
 
     @property
+    def blocked(self) -> bool:
+        """Whether the broker has asked us not to publish for now."""
+
+    @property
     def room(self) -> int:
         """How many messages may be published right now; 0 while down, blocked, or with every confirm outstanding."""
 
@@ -112,6 +116,9 @@ class Port(Protocol):
 
     def publish(self, message: Outgoing, token: object) -> None:
         """Publish. Raises ``Rejected`` at once for a message that no broker would take; then there is no outcome."""
+
+    def reclaim(self) -> list[tuple[Outgoing, object]]:
+        """Take back, in order, every message without an outcome, with its token; none of them will get one."""
 
     def settle(self, deliveries: Sequence[Delivery], *, accept: bool = True) -> None:
         """Acknowledge deliveries, or hand them back unprocessed. In the order in which they arrived, each once: an

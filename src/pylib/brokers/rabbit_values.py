@@ -10,6 +10,7 @@ import pika
 
 from pylib.brokers.addresses import Address, TlsOptions
 from pylib.brokers.backoff import BackOff
+from pylib.brokers.identity import new_id
 from pylib.brokers.port import Delivery
 
 __all__ = ["EXPIRES_AT", "Exchange", "Queue", "RabbitOptions", "delivery_of"]
@@ -59,6 +60,7 @@ class RabbitOptions:
     :param window: published messages that may be without their publisher confirm.
     :param expiration: seconds after its creation that a published message may still be delivered, unless it says so
         itself; None: for ever.
+    :param reject_unroutable: a message that no queue is bound for is refused; by default it is warned of once and counted.
     :param connection_name: shown by RabbitMQ's management page.
     """
 
@@ -70,6 +72,7 @@ class RabbitOptions:
     prefetch: int = 500
     window: int = 2000
     expiration: float | None = None
+    reject_unroutable: bool = False
     connection_name: str = "pylib"
     connect_timeout: float = 5.0
     back_off: BackOff = field(default_factory=BackOff)
@@ -90,7 +93,7 @@ def delivery_of(method: Any, properties: pika.BasicProperties, body: bytes, epoc
         method.delivery_tag,
         epoch,
         content_type=properties.content_type,
-        message_id=properties.message_id,
+        message_id=properties.message_id or new_id(),
         created_at=properties.timestamp,
         expires_at=expires_at,
         headers=headers,

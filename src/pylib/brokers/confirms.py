@@ -1,0 +1,162 @@
+"""Publishing to RabbitMQ with publisher confirms: what is under way, what came back, and what has to wait."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import pika
+
+from pylib.brokers.amqp_wire import PublishEncoder
+from pylib.brokers.pika_loop import Connection
+from pylib.brokers.port import Expired, Outgoing, PortOwner
+from pylib.brokers.topics import check_routing_key
+from pylib.brokers.window import InFlight, Window
+from pylib.errors import MessageError, Rejected
+from pylib.runtime.loop import Loop
+
+__all__ = ["Confirms"]
+
+log = logging.getLogger("pylib.rabbit")
+
+# A message that was under way each time RabbitMQ closed our channel is not published a fourth time.
+MOST_ATTEMPTS: Final = 3
+# Routing keys whose messages reach nobody and that were warned of.
+MOST_WARNED: Final = 1000
+
+
+class Confirms:
+    """The publishing half of a RabbitMQ port. For its loop's thread.
+
+    :param reject_unroutable: a mandatory message that no queue is bound for is refused instead of counted.
+    """
+
+    def __init__(self, exchange: str, window: int, reject_unroutable: bool, name: Callable[[], str]) -> None:
+        self._exchange = exchange
+        self._window = Window(window)
+        self._reject_unroutable = reject_unroutable
+        self._name = name
+        self._loop: Loop
+        self._owner: PortOwner
+        self._connection: Connection | None = None
+        self._encoder: PublishEncoder | None = None
+        # Delivery tags count from 1 on each channel and so do we (RabbitMQ guide: "Publisher Confirms").
+        self._next_tag = 1
+        self.blocked = False
+        self.unroutable = 0
+        self._warned: set[str] = set()
+        self._returned: set[str] = set()
+
+    def bind(self, loop: Loop, owner: PortOwner) -> None:
+        self._loop, self._owner = loop, owner
+
+    @property
+    def room(self) -> int:
+        return 0 if self._connection is None or self.blocked else self._window.room
+
+    @property
+    def unsettled(self) -> int:
+        return len(self._window)
+
+    def up(self, connection: Connection, channel: int) -> None:
+        """The channel confirms: publish what had to wait, in order."""
+        self._connection = connection
+        frame_max = connection.params.frame_max or pika.spec.FRAME_MAX_SIZE
+        self._encoder = PublishEncoder(channel, self._exchange, frame_max)
+        self._next_tag = 1
+        self._send_waiting()
+
+    def down(self, suspect: bool = False) -> None:
+        """The channel is gone. ``suspect``: RabbitMQ closed it, perhaps because of something under way."""
+        if suspect:
+            self._window.suspect()
+        self._window.requeue()
+        self._connection, self.blocked = None, False
+
+    def publish(self, message: Outgoing, token: object) -> None:
+        check_routing_key(message.address)
+        entry = InFlight(message, token)
+        if self._connection is None or self.blocked or self._window.waiting:
+            self._window.wait(entry)
+        else:
+            self._send(entry)
+
+    def reclaim(self) -> list[tuple[Outgoing, object]]:
+        return [(entry.message, entry.token) for entry in self._window.take_all()]
+
+    def fail_all(self, error: Exception) -> None:
+        """Nothing more will be published: everything under way has this outcome."""
+        for entry in self._window.take_all():
+            self._owner.on_outcome(entry.token, error)
+
+    def confirmed(self, frame: Any) -> None:
+        """basic.ack or basic.nack from RabbitMQ."""
+        method = frame.method
+        if method.multiple:
+            answered = self._window.answered_through(method.delivery_tag)
+        else:
+            entry = self._window.answered(method.delivery_tag)
+            answered = [entry] if entry is not None else []
+        refused = isinstance(method, pika.spec.Basic.Nack)
+        on_outcome = self._owner.on_outcome
+        for entry in answered:
+            error: Exception | None = None
+            if refused:
+                error = Rejected(f"{entry.message.address}: RabbitMQ could not take it (basic.nack)")
+            elif self._returned and entry.message.message_id in self._returned:
+                self._returned.discard(str(entry.message.message_id))
+                error = Rejected(f"{entry.message.address}: no queue is bound to this routing key")
+            on_outcome(entry.token, error)
+        self._loop.defer(self.offer_room)
+
+    def returned(self, method: Any, properties: pika.BasicProperties) -> None:
+        """basic.return: a mandatory message reached no queue. Its confirm follows."""
+        self.unroutable += 1
+        if self._reject_unroutable and properties.message_id:
+            self._returned.add(properties.message_id)
+        elif method.routing_key not in self._warned and len(self._warned) < MOST_WARNED:
+            self._warned.add(method.routing_key)
+            log.warning("%s: no queue is bound to routing key %r on exchange %r, so messages to it reach nobody.",
+                        self._name(), method.routing_key, self._exchange)  # fmt: skip
+
+    def block(self, reason: str) -> None:
+        """connection.blocked: a memory or disk alarm (RabbitMQ guide "Blocked Connection Notifications")."""
+        self.blocked = True
+        log.warning("%s asks us to stop publishing: %s. Messages wait.", self._name(), reason)
+
+    def unblock(self) -> None:
+        """connection.unblocked."""
+        self.blocked = False
+        log.info("%s takes messages again.", self._name())
+        self._send_waiting()
+        self.offer_room()
+
+    def offer_room(self) -> None:
+        if self.room > 0:
+            self._owner.on_room()
+
+    def _send_waiting(self) -> None:
+        for entry in self._window.take_waiting():
+            self._send(entry)
+
+    def _send(self, entry: InFlight) -> None:
+        message, connection, encoder = entry.message, self._connection, self._encoder
+        if connection is None or encoder is None:
+            self._window.wait(entry)
+            return
+        try:
+            if entry.attempts >= MOST_ATTEMPTS:
+                raise Rejected(f"{message.address}: RabbitMQ closed the channel on it each time")
+            remaining = None
+            if message.expires_at is not None:
+                remaining = message.expires_at - self._loop.time()
+                if remaining <= 0:
+                    raise Expired(f"{message.address}: it expired before it could be sent")
+            frames = encoder.encode(message, remaining)
+        except MessageError as error:
+            self._owner.on_outcome(entry.token, error)
+            return
+        connection.emit(frames)
+        self._window.sent(self._next_tag, entry)
+        self._next_tag += 1

@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.properties import MQTTException, Properties
 
 from pylib.brokers.dial import BufferedSocket
 
-__all__ = ["MqttStream", "Publish"]
+__all__ = ["MALFORMED", "MqttStream", "Publish"]
+
+# What reading a packet that breaks the rules ends in, here and in paho (MQTT 5 section 4.13: the connection is closed).
+MALFORMED: Final = (IndexError, KeyError, ValueError, AssertionError, struct.error, MQTTException)
 
 _PUBLISH: Final = 0x30
 _QOS_2: Final = 0x04
@@ -45,7 +48,7 @@ class MqttStream(BufferedSocket):
         """Read once from the socket and deal with every whole packet, in order: PUBLISH by ``on_publish``, any other by
         ``control()``, which has paho read it and says whether the connection still stands. Says whether it does.
 
-        Raises OSError when the connection is gone.
+        Raises OSError when the connection is gone, or what arrives on it cannot be MQTT.
         """
         try:
             data = self._socket.recv(self.READ_SIZE)
@@ -107,6 +110,15 @@ class MqttStream(BufferedSocket):
         self._out += b"".join([b"\x40\x02" + pack(packet_id) for packet_id in packet_ids])
 
     def _publish(self, kind: int, data: bytes, start: int, end: int, on_publish: Publish) -> None:
+        try:
+            parts = self._parse(kind, data, start, end)
+        except MALFORMED as error:
+            raise ConnectionError(f"it sent a malformed PUBLISH: {type(error).__name__}") from error
+        on_publish(*parts)
+
+    def _parse(
+        self, kind: int, data: bytes, start: int, end: int
+    ) -> tuple[str | bytes, bytes, int, int, bool, bool, Properties | None]:
         # Topic, packet id where QoS is above 0, properties on MQTT 5, payload (MQTT 5 section 3.3).
         at = start + 2 + (data[start] << 8 | data[start + 1])
         topic: str | bytes = data[start + 2 : at]
@@ -126,7 +138,9 @@ class MqttStream(BufferedSocket):
                 at += properties.unpack(data[at:end])[1]  # type: ignore[no-untyped-call]
             else:
                 at += 1
-        on_publish(topic, data[at:end], qos, packet_id, bool(kind & 0x08), bool(kind & 0x01), properties)
+        if at > end:
+            raise ValueError("a part of it is longer than the packet")
+        return topic, data[at:end], qos, packet_id, bool(kind & 0x08), bool(kind & 0x01), properties
 
 
 def _long_length(data: bytes, at: int) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from pylib.brokers.identity import new_id
 from pylib.brokers.liveness import Canary, Pulse
 from pylib.brokers.mqtt_client import PahoClient
 from pylib.brokers.mqtt_values import MqttOptions, delivery_fields
-from pylib.brokers.mqtt_wire import MqttStream
+from pylib.brokers.mqtt_wire import MALFORMED, MqttStream
 from pylib.brokers.port import Delivery, Outgoing, PortOwner
 from pylib.brokers.pubacks import PubAcks
 from pylib.brokers.topics import check_filter
@@ -58,7 +58,7 @@ class PahoPort:
         self._reconnector: Reconnector[Address] | None = None
         self._address = options.addresses[0]
         self._protocol = MQTTv5
-        self._fell_back = False
+        self._fell_back = self._told_fall_back = False
         self._epoch = 0
         self._up = False
         self._consuming = True
@@ -210,7 +210,7 @@ class PahoPort:
     def _refused(self, reason: ReasonCode) -> None:
         value = int(reason.value)
         if value == _UNSUPPORTED_VERSION and self._protocol == MQTTv5:
-            self._fall_back("it speaks no MQTT 5")
+            self._fall_back("it speaks no MQTT 5", certain=True)
             return
         user = f"user {self._address.user!r}" if self._address.user else "a client without user name"
         if value in _REFUSALS:
@@ -219,10 +219,12 @@ class PahoPort:
         else:
             self._lost(ConnectFailed(f"{self.name}: it answered {str(reason)!r}"))
 
-    def _fall_back(self, why: str) -> None:
-        if not self._fell_back:
-            self._fell_back = True
+    def _fall_back(self, why: str, *, certain: bool) -> None:
+        """Go on with 3.1.1: for good if the broker said so, for one connection if it is only a guess."""
+        if not self._told_fall_back:
+            self._told_fall_back = True
             log.warning("%s: %s; going on with MQTT 3.1.1.", self.name, why)
+        self._fell_back = self._fell_back or certain
         self._protocol = MQTTv311
         self._drop()
         self._loop.post(lambda: self._connect(self._address) if not self._closing else None)
@@ -281,7 +283,7 @@ class PahoPort:
             return
         if not self._up and self._protocol == MQTTv5 and not self._fell_back and self._handshake_timer is not None:
             if self._handshake_timer.call is not None:  # hung up on our CONNECT without a word: an old broker's no
-                self._fall_back("it hung up on an MQTT 5 greeting")
+                self._fall_back("it hung up on an MQTT 5 greeting", certain=False)
                 return
         text = f": {reason}" if reason.is_failure and str(reason) != "Unspecified error" else ""
         self._lost(ConnectionLost(f"{self.name}: the connection was lost{text}"))
@@ -293,6 +295,8 @@ class PahoPort:
     def _failed(self, error: DependencyError) -> None:
         if self._closing or self._reconnector is None:
             return
+        if not self._fell_back:
+            self._protocol = MQTTv5
         delay = self._reconnector.failed(error)
         self._owner.on_down(error, delay)
 
@@ -387,7 +391,10 @@ class PahoPort:
             return
 
         def control() -> bool:
-            return client.loop_read() == MQTTErrorCode.MQTT_ERR_SUCCESS and self._client is client
+            try:
+                return client.loop_read() == MQTTErrorCode.MQTT_ERR_SUCCESS and self._client is client
+            except MALFORMED as error:  # paho reads what it gets as if it could be trusted
+                raise ConnectionError(f"it sent a malformed packet: {type(error).__name__}: {error}") from error
 
         try:
             stands = sock.feed(self._on_publish_packet, control)

@@ -11,6 +11,7 @@ from pika.exceptions import (
     AMQPHeartbeatTimeout,
     AuthenticationError,
     ConnectionClosed,
+    ConnectionOpenAborted,
     IncompatibleProtocolError,
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
@@ -69,6 +70,8 @@ def _one(error: BaseException, who: str, address: Address) -> DependencyError | 
         return ConnectFailed(f"{who}: it does not speak AMQP 0-9-1; check that the port is RabbitMQ's (5672, TLS: 5671)")
     if isinstance(error, AMQPHeartbeatTimeout):
         return ConnectionLost(f"{who}: it stopped answering (no heartbeat)")
+    if isinstance(error, ConnectionOpenAborted):  # by pika itself, whose time was up
+        return ConnectFailed(f"{who}: it accepted the connection and did not answer; is it RabbitMQ's port?")
     if isinstance(error, StreamLostError):
         return ConnectionLost(f"{who}: the connection was lost")
     if isinstance(error, ssl.SSLError | socket.gaierror | TimeoutError | OSError):

@@ -12,7 +12,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pylib.brokers.mqtt_values import publish_properties
 from pylib.brokers.port import Expired, Outgoing, PortOwner
 from pylib.brokers.topics import check_topic
-from pylib.brokers.window import InFlight, Quarantine, Window
+from pylib.brokers.window import NOBODY, InFlight, Quarantine, Window
 from pylib.errors import MessageError, Rejected
 from pylib.runtime.loop import Loop
 
@@ -77,12 +77,12 @@ class PubAcks:
             self._send(entry)
 
     def reclaim(self) -> list[tuple[Outgoing, object]]:
-        return [(entry.message, entry.token) for entry in self._window.take_all()]
+        return [(entry.message, entry.token) for entry in self._window.take_all() if entry.token is not NOBODY]
 
     def fail_all(self, error: Exception) -> None:
         """Nothing more will be published: everything under way has this outcome."""
         for entry in self._window.take_all():
-            self._owner.on_outcome(entry.token, error)
+            self._answer(entry, error)
 
     def acknowledged(self, packet_id: int, reason: ReasonCode) -> None:
         """PUBACK or PUBCOMP. Called by paho under its lock: takes none, and calls nothing of paho's."""
@@ -94,7 +94,7 @@ class PubAcks:
             error = Rejected(f"{entry.message.address}: the broker refused it: {reason}")
         else:
             self._kept.keep(entry.message)
-        self._owner.on_outcome(entry.token, error)
+        self._answer(entry, error)
         self._loop.defer(self.offer_room)
 
     def written(self) -> None:
@@ -108,6 +108,10 @@ class PubAcks:
     def offer_room(self) -> None:
         if self.room > 0:
             self._owner.on_room()
+
+    def _answer(self, entry: InFlight, error: Exception | None) -> None:
+        if entry.token is not NOBODY:
+            self._owner.on_outcome(entry.token, error)
 
     def _send(self, entry: InFlight) -> None:
         message, client = entry.message, self._client
@@ -123,9 +127,9 @@ class PubAcks:
             if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
                 raise Rejected(f"{message.address}: {info.rc.name}")
         except MessageError as error:
-            self._owner.on_outcome(entry.token, error)
+            self._answer(entry, error)
         except ValueError as error:  # paho's word for a topic or payload that no packet can hold
-            self._owner.on_outcome(entry.token, Rejected(f"{message.address}: {error}"))
+            self._answer(entry, Rejected(f"{message.address}: {error}"))
         else:
             if message.qos:
                 self._window.sent(info.mid, entry)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from pylib.brokers.port import Outgoing
 
-__all__ = ["InFlight", "Quarantine", "Window"]
+__all__ = ["NOBODY", "InFlight", "Quarantine", "Window"]
+
+#: The token of a message whose outcome nobody waits for.
+NOBODY: Final = object()
 
 
 class InFlight:
@@ -82,7 +86,7 @@ class Window:
 
     def put_first(self, messages: Iterable[Outgoing]) -> None:
         """Have messages published again ahead of everything; nobody waits for their outcome."""
-        self._again.extendleft(reversed([InFlight(message, None) for message in messages]))
+        self._again.extendleft(reversed([InFlight(message, NOBODY) for message in messages]))
 
     def take_waiting(self) -> deque[InFlight]:
         """Everything that waits to be published again, oldest first; the caller publishes it."""

@@ -1,0 +1,458 @@
+"""The spool: a bounded queue on disk in front of a relay.
+
+While the far broker is away, what the relay should send goes to disk in order and is sent on return. A message may be
+acknowledged to its source as soon as :meth:`Spool.append` has returned: it has then survived a kill and a power cut.
+A message leaves by :meth:`Spool.remove` after the far broker has confirmed it; a crash in between means that it is sent
+again, never that it is lost.
+
+All methods belong to one thread, the relay's loop thread; counters may be read from any. The spool has no thread and no
+timer of its own: with one commit per batch it costs a few microseconds per message.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from pylib.delivery.database import Database
+from pylib.delivery.sqlite import Corrupt, StoreBroken, StoreFull
+from pylib.errors import ConfigError
+from pylib.runtime.clock import SYSTEM_CLOCK, Clock
+
+__all__ = ["Item", "Spool", "SpoolBroken", "SpoolFull", "SpoolLimits"]
+
+log = logging.getLogger("pylib.spool")
+
+APPLICATION_ID: Final = 0x70795350  # "pySP"
+
+ROW_OVERHEAD: Final = 32
+"""Bytes that a message takes on disk beside its address and data; counted against the limit."""
+
+MIGRATIONS: Final = (
+    # Version 1. Small columns first: what scans them need not follow a large message's overflow pages. Rows are numbered
+    # by us, upwards and never twice within a process, so that "after this row" keeps its meaning.
+    """
+    CREATE TABLE spool (row INTEGER PRIMARY KEY, size INTEGER NOT NULL, stored_at REAL NOT NULL, expires_at REAL,
+        address TEXT NOT NULL, data BLOB NOT NULL);
+    CREATE INDEX spool_expires ON spool (expires_at) WHERE expires_at IS NOT NULL;
+    """,
+)
+
+INSERT: Final = "INSERT INTO spool (row, size, stored_at, expires_at, address, data) VALUES (?, ?, ?, ?, ?, ?)"
+READ: Final = (
+    "SELECT row, address, data, expires_at, stored_at FROM spool WHERE row > ? AND row < ? ORDER BY row LIMIT ?"
+)
+
+Result = TypeVar("Result")
+Entry = tuple[str, bytes, float | None]
+Run = tuple[int, int]
+
+
+class SpoolFull(StoreFull):
+    """The spool has no room and its policy is "block": nothing of the batch was stored. Try again after a removal."""
+
+
+class SpoolBroken(StoreBroken):
+    """The spool cannot be used at the moment (disk full, locked, I/O error): nothing of the batch was stored.
+
+    The message says what to do. The same spool works again as soon as the cause is gone.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolLimits:
+    """How much may wait, for how long, and who gives way.
+
+    ``max_bytes`` of addresses and data (the file is about a tenth larger), ``max_messages``; ``max_age`` in seconds
+    since storing, by the wall clock, after which a message is dropped (None: never). ``policy`` at the limit: "block"
+    refuses the batch, so that the source keeps it; "drop_oldest" and "drop_newest" lose messages, count them and say
+    so. With ``latest_per_key`` a newer message for an address replaces one that waits, and takes its turn at the end.
+    """
+
+    max_bytes: int = 1024 * 1024 * 1024
+    max_messages: int = 5_000_000
+    max_age: float | None = None
+    policy: Literal["block", "drop_oldest", "drop_newest"] = "block"
+    latest_per_key: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_bytes < 1 or self.max_messages < 1:
+            raise ConfigError("SpoolLimits: max_bytes and max_messages must be at least 1.")
+        if self.max_age is not None and self.max_age <= 0:
+            raise ConfigError("SpoolLimits: max_age must be a number of seconds above 0, or None for no limit.")
+        if self.policy not in ("block", "drop_oldest", "drop_newest"):
+            raise ConfigError(f'SpoolLimits: policy is "block", "drop_oldest" or "drop_newest", not {self.policy!r}.')
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """One waiting message. ``expires_at`` is in seconds since the epoch."""
+
+    row: int
+    address: str
+    data: bytes
+    expires_at: float | None
+
+
+class Spool:
+    """A bounded first-in, first-out queue in the SQLite file ``path``. Opens nothing until :meth:`open`."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], limits: SpoolLimits = SpoolLimits(), clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self.limits: Final = limits
+        self.dropped = 0
+        """Messages lost to a limit on size."""
+        self.expired = 0
+        """Messages removed because their life or ``max_age`` was over."""
+        self.superseded = 0
+        """Messages replaced by a newer one for the same address (``latest_per_key``)."""
+        self._clock = clock
+        self._database = Database(path, kind="spool", application_id=APPLICATION_ID, migrations=MIGRATIONS)
+        self._wanted = False
+        self._checked = False
+        self._next_row = 1
+        self._messages = 0
+        self._bytes = 0
+        # Delivered, but not deleted yet because the disk did not let us: never handed out again by this process.
+        self._removing: list[Run] = []
+        self._removing_count = 0
+        # Rows from _next_row on may be left over from a commit that was reported as failed.
+        self._ghosts = False
+        self._spells: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return max(0, self._messages - self._removing_count)
+
+    @property
+    def empty(self) -> bool:
+        """Nothing waits. Costs nothing; any thread may ask."""
+        return self._messages <= self._removing_count
+
+    @property
+    def bytes(self) -> int:
+        """What is stored, as the limit counts it."""
+        return self._bytes
+
+    # ---------------------------------------------------------------------------------------------------- the surface
+
+    def open(self) -> None:
+        """Open the file, or make it, on the thread that will use it.
+
+        A damaged file is renamed to ``<name>.corrupt-<n>``, reported, and a new one started. Raises
+        :class:`SpoolBroken`, after which every other method tries again to open; ``ConfigError`` where the file belongs
+        to another program or a newer version.
+        """
+        self._wanted = True
+        self._guarded(lambda: None)
+
+    def close(self) -> None:
+        """Close the file. What waits stays on disk. Never raises."""
+        self._wanted = False
+        self._database.close()
+
+    def append(self, batch: Sequence[Entry]) -> None:
+        """Store ``(address, data, expires_at)`` in order, in one transaction; on return they are safe on disk.
+
+        Raises :class:`SpoolFull` or :class:`SpoolBroken`; then nothing of the batch is stored.
+        """
+        if batch:
+            self._guarded(lambda: self._append(batch))
+
+    def read(self, after_row: int, most: int) -> list[Item]:
+        """Up to ``most`` messages behind ``after_row``, oldest first (0: from the start). They stay stored.
+
+        Those whose life is over are removed, counted and never returned. Raises :class:`SpoolBroken`.
+        """
+        return self._guarded(lambda: self._read(after_row, most))
+
+    def remove(self, rows: Sequence[int]) -> None:
+        """Forget ``rows``: they are delivered. Unknown rows are no error.
+
+        Where the disk does not allow it now, it is done with a later write. Raises :class:`SpoolBroken` only if the
+        spool was never opened.
+        """
+        if not rows:
+            return
+        runs = _runs(rows)
+        try:
+            self._guarded(lambda: self._delete(runs))
+            self._spell_over("removing")
+        except SpoolBroken as error:
+            if not self._wanted:
+                raise
+            self._postpone(runs)
+            self._spell("removing", 1, f"Delivered messages stay in the spool for now. {error}")
+
+    # --------------------------------------------------------------------------------------------------- the contents
+
+    def _append(self, batch: Sequence[Entry]) -> None:
+        limits = self.limits
+        replaced = 0
+        if limits.latest_per_key:
+            last = {address: index for index, (address, _, _) in enumerate(batch)}
+            replaced = len(batch) - len(last)
+            batch = [batch[index] for index in sorted(last.values())]
+        now = self._clock.time()
+        numbers = count(self._next_row)
+        rows = [
+            (next(numbers), len(address) + len(data) + ROW_OVERHEAD, now, expires_at, address, data)
+            for address, data, expires_at in batch
+        ]
+        new_bytes = sum([row[1] for row in rows])
+        if not self._fits(len(rows), new_bytes):
+            self._purge(now)
+        dropped = 0
+        with self._database.transaction() as connection:
+            messages, stored = self._messages, self._bytes
+            if self._ghosts:
+                connection.execute("DELETE FROM spool WHERE row >= ?", (self._next_row,))
+            for run in self._removing:
+                gone, size = _delete_run(connection, run)
+                messages, stored = messages - gone, stored - size
+            if limits.latest_per_key:
+                for address in last:
+                    gone, size = _delete_address(connection, address)
+                    messages, stored, replaced = messages - gone, stored - size, replaced + gone
+            if messages + len(rows) > limits.max_messages or stored + new_bytes > limits.max_bytes:
+                if limits.policy == "block":
+                    raise SpoolFull(self._full(len(rows), new_bytes))
+                if limits.policy == "drop_newest":
+                    kept = _what_fits(rows, limits.max_messages - messages, limits.max_bytes - stored)
+                    dropped = len(rows) - len(kept)
+                else:
+                    gone, size = _drop_head(
+                        connection,
+                        messages + len(rows) - limits.max_messages,
+                        stored + new_bytes - limits.max_bytes,
+                        self._next_row,
+                    )
+                    messages, stored = messages - gone, stored - size
+                    # Of a batch larger than the whole spool the newest are kept.
+                    kept = _what_fits(rows[::-1], limits.max_messages - messages, limits.max_bytes - stored)[::-1]
+                    dropped = gone + len(rows) - len(kept)
+                rows, new_bytes = kept, sum([row[1] for row in kept])
+            connection.executemany(INSERT, rows)
+        # Committed: only now does it count.
+        self._ghosts = False
+        self._removing, self._removing_count = [], 0
+        self._messages, self._bytes = messages + len(rows), stored + new_bytes
+        if rows:
+            self._next_row = rows[-1][0] + 1
+        self.superseded += replaced
+        if dropped:
+            self.dropped += dropped
+            which = "oldest" if limits.policy == "drop_oldest" else "newest"
+            self._spell("dropped", dropped, f"{self._full(0, 0)} The {which} messages are dropped.")
+        else:
+            self._spell_over("dropped")
+
+    def _read(self, after_row: int, most: int) -> list[Item]:
+        now = self._clock.time()
+        max_age = self.limits.max_age
+        oldest = -1.0 if max_age is None else now - max_age
+        items: list[Item] = []
+        over: list[int] = []
+        while len(items) < most:
+            wanted = most - len(items)
+            found = self._database.query(lambda c: c.execute(READ, (after_row, self._next_row, wanted)).fetchall())  # noqa: B023
+            for row, address, data, expires_at, stored_at in found:
+                if self._removing and any(first <= row <= last for first, last in self._removing):
+                    continue
+                if stored_at < oldest or (expires_at is not None and expires_at <= now):
+                    over.append(row)
+                else:
+                    items.append(Item(row, address, data, expires_at))
+            if len(found) < wanted:
+                break
+            after_row = found[-1][0]
+        if over:
+            self._expire(over)
+        elif items:
+            self._spell_over("expired")
+        return items
+
+    def _expire(self, rows: list[int]) -> None:
+        runs = _runs(rows)
+        try:
+            self._delete(runs)
+        except Corrupt:
+            raise
+        except StoreBroken:
+            self._postpone(runs)
+        self.expired += len(rows)
+        self._spell("expired", len(rows), f"Messages in the spool {self._database.path} outlived their use: not sent.")
+
+    def _purge(self, now: float) -> None:
+        """Make room out of what will never be sent."""
+        max_age = self.limits.max_age
+        oldest = -1.0 if max_age is None else now - max_age
+        statement = (
+            "SELECT row FROM spool WHERE expires_at <= ? AND expires_at IS NOT NULL "
+            "UNION SELECT row FROM (SELECT row, stored_at FROM spool ORDER BY row LIMIT 10000) WHERE stored_at < ? "
+            "LIMIT 10000"
+        )
+        rows = self._database.query(lambda c: [row for (row,) in c.execute(statement, (now, oldest))])
+        if rows:
+            self._expire(rows)
+
+    def _delete(self, runs: Sequence[Run]) -> None:
+        """Not durable at once: a power cut may bring removed messages back, which means sent again, not lost."""
+        messages = stored = 0
+        with self._database.transaction(durable=False) as connection:
+            for run in (*self._removing, *runs):
+                gone, size = _delete_run(connection, run)
+                messages, stored = messages + gone, stored + size
+        self._removing, self._removing_count = [], 0
+        self._messages, self._bytes = self._messages - messages, self._bytes - stored
+
+    def _postpone(self, runs: Sequence[Run]) -> None:
+        def waiting(connection: sqlite3.Connection) -> int:
+            statement = "SELECT count(*) FROM spool WHERE row BETWEEN ? AND ?"
+            return sum(int(connection.execute(statement, run).fetchone()[0]) for run in self._removing)
+
+        self._removing = _merged([*self._removing, *runs])
+        try:
+            self._removing_count = self._database.query(waiting)
+        except StoreBroken:
+            self._removing_count = sum(last - first + 1 for first, last in self._removing)
+
+    def _fits(self, messages: int, size: int) -> bool:
+        return self._messages + messages <= self.limits.max_messages and self._bytes + size <= self.limits.max_bytes
+
+    def _full(self, messages: int, size: int) -> str:
+        limits = self.limits
+        never = " The batch is larger than the whole spool and can never be stored: raise the limits."
+        return (
+            f"The spool {self._database.path} is full: {self._messages} of {limits.max_messages} messages, "
+            f"{self._bytes} of {limits.max_bytes} bytes."
+        ) + (never if messages > limits.max_messages or size > limits.max_bytes else "")
+
+    # ------------------------------------------------------------------------------------------------ opening, failing
+
+    def _guarded(self, work: Callable[[], Result]) -> Result:
+        """Opens the file where it is not, does ``work``, and replaces a file that proves damaged, once."""
+        if not self._wanted:
+            raise SpoolBroken(f"The spool {self._database.path} is not open: call open() first.")
+        try:
+            try:
+                self._ensure()
+                return work()
+            except Corrupt as error:
+                self._replace(error)
+                self._ensure()
+                return work()
+        except SpoolBroken:
+            raise
+        except StoreBroken as error:
+            raise SpoolBroken(str(error)) from error
+
+    def _ensure(self) -> None:
+        if self._database.is_open:
+            return
+        again = self._checked
+        self._database.open(check=not again)
+        self._checked = True
+        if not again:
+            (last,) = self._database.query(lambda c: c.execute("SELECT max(row) FROM spool").fetchone())
+            self._next_row = max(self._next_row, (last or 0) + 1)
+        self._ghosts = again
+        if self.limits.latest_per_key:
+            with self._database.transaction(durable=False) as connection:
+                connection.execute("CREATE INDEX IF NOT EXISTS spool_address ON spool (address)")
+        self._messages, self._bytes = self._database.query(
+            lambda c: c.execute(
+                "SELECT count(*), coalesce(sum(size), 0) FROM spool WHERE row < ?", (self._next_row,)
+            ).fetchone()
+        )
+        if self._removing:
+            self._postpone(())
+
+    def _replace(self, error: Corrupt) -> None:
+        """Set the damaged file aside."""
+        try:
+            kept = self._database.set_aside()
+        except OSError as failure:
+            raise SpoolBroken(
+                f"{error} It could not be renamed either ({failure.strerror or failure}): move it away by hand."
+            ) from failure
+        lost = f"{self._messages} messages were waiting in it" if self._checked else "how many it held is not known"
+        log.error("%s It is kept as %s; %s. A new one is started.", error, kept, lost)
+        self._checked = False
+
+    # ----------------------------------------------------------------------------------------------------- said once
+
+    def _spell(self, name: str, number: int, message: str) -> None:
+        if name not in self._spells:
+            log.warning("%s This is said once; counters go on.", message)
+        self._spells[name] = self._spells.get(name, 0) + number
+
+    def _spell_over(self, name: str) -> None:
+        if self._spells and (number := self._spells.pop(name, 0)):
+            log.info("Spool %s: over: %s (%d in all).", self._database.path, name, number)
+
+
+def _runs(rows: Sequence[int]) -> list[Run]:
+    """Rows as closed ranges, so that a contiguous window costs one statement and next to no memory."""
+    ordered = sorted(rows)
+    if ordered[-1] - ordered[0] == len(ordered) - 1 and len(set(ordered)) == len(ordered):
+        return [(ordered[0], ordered[-1])]
+    return _merged([(row, row) for row in ordered])
+
+
+def _merged(runs: list[Run]) -> list[Run]:
+    merged: list[Run] = []
+    for first, last in sorted(runs):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def _delete_run(connection: sqlite3.Connection, run: Run) -> tuple[int, int]:
+    gone, size = connection.execute(
+        "SELECT count(*), coalesce(sum(size), 0) FROM spool WHERE row BETWEEN ? AND ?", run
+    ).fetchone()
+    if gone:
+        connection.execute("DELETE FROM spool WHERE row BETWEEN ? AND ?", run)
+    return gone, size
+
+
+def _delete_address(connection: sqlite3.Connection, address: str) -> tuple[int, int]:
+    gone, size = connection.execute(
+        "SELECT count(*), coalesce(sum(size), 0) FROM spool WHERE address = ?", (address,)
+    ).fetchone()
+    if gone:
+        connection.execute("DELETE FROM spool WHERE address = ?", (address,))
+    return gone, size
+
+
+def _drop_head(connection: sqlite3.Connection, messages: int, size: int, before: int) -> tuple[int, int]:
+    """Delete the oldest until ``messages`` and ``size`` bytes are gone."""
+    gone = freed = last = 0
+    cursor = connection.execute("SELECT row, size FROM spool WHERE row < ? ORDER BY row", (before,))
+    while (gone < messages or freed < size) and (found := cursor.fetchone()):
+        last, gone, freed = found[0], gone + 1, freed + found[1]
+    cursor.close()
+    if gone:
+        connection.execute("DELETE FROM spool WHERE row <= ?", (last,))
+    return gone, freed
+
+
+StoredRow = tuple[int, int, float, float | None, str, bytes]
+
+
+def _what_fits(rows: list[StoredRow], messages: int, size: int) -> list[StoredRow]:
+    kept: list[StoredRow] = []
+    for row in rows:
+        if messages >= 1 and row[1] <= size:
+            kept.append(row)
+            messages, size = messages - 1, size - row[1]
+    return kept

@@ -10,6 +10,7 @@ import zmq
 from pylib.app import AppThread
 from pylib.brokers.addresses import AddressLike, TlsOptions, parse_addresses
 from pylib.brokers.bridge import Bridge
+from pylib.brokers.identity import new_id
 from pylib.brokers.mqtt_values import MqttOptions, Will
 from pylib.brokers.paho import PahoPort
 from pylib.brokers.patience import Patience, Reconnect
@@ -125,8 +126,9 @@ class MqttSubscriber(AppThread):
         how: Mapping[str, Any] = message[2] if len(message) == 3 else {}
         body, content_type = _body(message[1])
         return Outgoing(
-            message[0], body, content_type, qos=int(how.get("qos", self._qos)), retain=bool(how.get("retain", False)),
-            created_at=how.get("created_at"), expires_at=how.get("expires_at"),
+            message[0], body, how.get("content_type") or content_type, how.get("message_id") or new_id(),
+            how.get("created_at"), how.get("expires_at"), how.get("headers"),
+            qos=int(how.get("qos", self._qos)), retain=bool(how.get("retain", False)),
         )  # fmt: skip
 
 

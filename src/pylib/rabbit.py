@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +12,7 @@ import zmq
 from pylib.app import AppThread
 from pylib.brokers.addresses import AddressLike, TlsOptions, parse_addresses
 from pylib.brokers.bridge import Bridge
+from pylib.brokers.identity import new_id
 from pylib.brokers.patience import Patience, Reconnect
 from pylib.brokers.pika import PikaPort
 from pylib.brokers.port import Delivery, Outgoing
@@ -36,15 +35,6 @@ WAIT_FOR_CONFIRM: Final = 10.0
 # A queue of ours that nobody has consumed from for so long is deleted by RabbitMQ, so that a forgotten one does not fill it.
 QUEUE_EXPIRES_MS: Final = 7 * 24 * 3600 * 1000
 QUEUE_MAX_LENGTH: Final = 1_000_000
-
-_counter = itertools.count()
-_run_id = os.urandom(6).hex()
-
-
-def _message_id() -> str:
-    """Unique among all runs of all applications, and cheap: a random part for the run, then a count."""
-    return f"{_run_id}-{next(_counter):x}"
-
 
 class _Link:
     """One connection to RabbitMQ and the pipe into it. Made by any thread; run by the one that is to own it."""
@@ -93,22 +83,26 @@ class _Link:
         )
 
     def _encode(self, message: object) -> Outgoing:
-        """(routing key, payload) as the pipes carry it, to what is published. Bytes are published as they are."""
+        """(routing key, payload[, how]) as the pipes carry it, to what is published. Bytes are published as they are."""
         if isinstance(message, Outgoing):
             return message
         if not isinstance(message, tuple) or not 2 <= len(message) <= 3 or not isinstance(message[0], str):
             raise Rejected(f"a message for RabbitMQ is (routing key, payload), not {type(message).__name__}")
         key, payload = message[0], message[1]
-        created_at = message[2] if len(message) == 3 else time.time()
-        life = self._options.expiration
+        how: Mapping[str, Any] = message[2] if len(message) == 3 else {}
+        created_at = how.get("created_at") or time.time()
+        expires_at = how.get("expires_at")
+        if expires_at is None and self._options.expiration is not None:
+            expires_at = created_at + self._options.expiration
         plain = isinstance(payload, bytes)
         return Outgoing(
             key,
             payload if plain else make_payload(payload),
-            content_type="application/octet-stream" if plain else MSGPACK,
-            message_id=_message_id(),
+            content_type=how.get("content_type") or ("application/octet-stream" if plain else MSGPACK),
+            message_id=how.get("message_id") or new_id(),
             created_at=created_at,
-            expires_at=None if life is None else created_at + life,
+            expires_at=expires_at,
+            headers=how.get("headers"),
             # A heartbeat that nobody listens to is normal; anything else that reaches nobody is worth a warning.
             mandatory=not key.startswith("event.heartbeat"),
         )
@@ -203,7 +197,7 @@ class MQConnection(AppThread, Closable):
         refused it), ``ConnectionLost`` or ``TimeoutError``; a message that timed out may still be delivered. Raises
         ``ContextTerminated`` when the pipe is full and the application stops. Any thread.
         """
-        message = (routing_key, event_payload, time.time())
+        message = (routing_key, event_payload, {"created_at": time.time()})
         outlet = self._outlet()
         if wait is False:
             outlet.send_pyobj(message)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pylib.brokers.inflow import Decode, Inflow
 from pylib.brokers.outflow import Encode, Outflow
 from pylib.brokers.port import Delivery, Port
+from pylib.delivery.spool import Spool
 from pylib.errors import AccessRefused, DependencyError
 from pylib.runtime.loop import Loop
 from pylib.runtime.receipts import Receipts
@@ -43,6 +44,7 @@ class Bridge:
         sink: Socket | None = None,
         decode: Decode | None = None,
         receipts: Receipts | None = None,
+        spool: Spool | None = None,
         on_lost: Callable[[DependencyError], bool] | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
@@ -51,16 +53,19 @@ class Bridge:
         self._who = who
         self._on_lost = on_lost
         self._on_ready = on_ready
-        self._outflow = Outflow(loop, port, sources, encode, who) if encode is not None else None
+        self._outflow = Outflow(loop, port, sources, encode, who, spool) if encode is not None else None
         self._inflow: Inflow | None = None
         if sink is not None and decode is not None and receipts is not None:
             self._inflow = Inflow(loop, port, sink, receipts, decode, who)
         self._told: str | None = None
+        self._spooled = spool is not None
         self._finishing = False
         self._over = False
 
     def open(self) -> None:
         """Start connecting."""
+        if self._outflow is not None:
+            self._outflow.open()
         self._port.open(self._loop, self)
 
     # -- what happens at the port (PortOwner) ------------------------------------------------------------------------
@@ -68,12 +73,14 @@ class Bridge:
     def on_up(self) -> None:
         log.info("%s: connected to %s.", self._who, self._port.name)
         self._told = None
+        if self._outflow is not None:
+            self._outflow.up()
         if self._on_ready is not None:
             self._on_ready()
 
     def on_down(self, error: DependencyError, retry_in: float | None) -> None:
         if self._outflow is not None:
-            self._outflow.no_room()
+            self._outflow.down()
         if self._inflow is not None:
             self._inflow.forget()
         if self._on_lost is not None and self._on_lost(error):
@@ -118,12 +125,15 @@ class Bridge:
             return
         out_done = self._outflow is None or self._outflow.idle
         in_done = self._inflow is None or not self._inflow.outstanding
-        if not self._port.up or (out_done and in_done) or self._loop.monotonic() >= end:
+        stuck = not self._port.up and not self._spooled
+        if stuck or (out_done and in_done) or self._loop.monotonic() >= end:
             self._leave()
         else:
             self._loop.call_later(_LOOK, lambda: self._look(end))
 
     def _leave(self) -> None:
+        if self._outflow is not None:
+            self._outflow.close()
         waiting = self._port.unsettled
         if waiting:
             log.warning("%s: %d messages were not confirmed by %s before the stop.", self._who, waiting, self._port.name)
@@ -137,6 +147,8 @@ class Bridge:
     def _give_up(self) -> None:
         if not self._over:
             self._over = True
+            if self._outflow is not None:
+                self._outflow.close()
             self._port.abort()
             self._loop.call_later(_LAST_ROUND, self._loop.stop)
 

@@ -34,6 +34,13 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
+def _plain(value: object) -> Header:
+    """A header's value as both brokers can carry it: AMQP tables hold bytes, times and tables too."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
 def forward(delivery: Delivery, address: str, body: bytes | None = None) -> tuple[str, bytes, dict[str, Any]]:
     """A delivery as a message to another topic or routing key: ``(address, body, how)``, as the pipes out take it.
 
@@ -41,7 +48,7 @@ def forward(delivery: Delivery, address: str, body: bytes | None = None) -> tupl
     expiry, and its other headers. Raises ``Rejected`` when it has been passed on more than eight times, which happens when
     two bridges face each other. MQTT 3.1.1 has no place for any of this: there a circle is not noticed.
     """
-    headers: dict[str, Header] = dict(delivery.headers) if delivery.headers else {}
+    headers: dict[str, Header] = {name: _plain(value) for name, value in delivery.headers.items()} if delivery.headers else {}
     hops = headers.get(HOPS, 0)
     try:
         hops = int(hops) + 1  # type: ignore[arg-type]  # whatever it is, int() says

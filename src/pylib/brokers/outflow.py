@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import zmq
 from zmq.error import Again
 
 from pylib.brokers.port import Expired, Outgoing, Port
+from pylib.brokers.spooling import Spooling
+from pylib.delivery.spool import Spool
 from pylib.errors import MessageError, Rejected
 from pylib.runtime.here import HERE
 from pylib.runtime.loop import READ, Loop
@@ -32,9 +35,13 @@ class Outflow:
     ``encode`` makes of a message what is published; a ``MessageError`` sets the message aside with its reason.
     """
 
-    def __init__(self, loop: Loop, port: Port, sources: Sequence[Socket], encode: Encode, who: str) -> None:
+    def __init__(
+        self, loop: Loop, port: Port, sources: Sequence[Socket], encode: Encode, who: str, spool: Spool | None = None
+    ) -> None:
         self._loop = loop
-        self._port = port
+        self._spooling = Spooling(loop, port, spool, self._settle, self.room, who) if spool is not None else None
+        # Where messages go: the port, or the spool at its door.
+        self._port: Port | Spooling = port if self._spooling is None else self._spooling
         self._sources = tuple(sources)
         self._encode = encode
         self._who = who
@@ -42,15 +49,39 @@ class Outflow:
         self.sent = 0
         self.refused = 0
 
+    def open(self) -> None:
+        """Begin, before the port does. Raises ``SpoolBroken`` when the spool cannot be opened."""
+        if self._spooling is not None:
+            self._spooling.open()
+            self.room()
+
     def room(self) -> None:
-        """The port has room: take from the pipes again."""
-        if not self._watching:
+        """There is room: take from the pipes again."""
+        if not self._watching and self._port.room > 0:
             self._watching = True
             for source in self._sources:
-                self._loop.watch(source, READ, lambda mask, source=source: self._pull(source))  # type: ignore[misc]
+                self._loop.watch(source, READ, partial(self._pull, source))
 
-    def no_room(self) -> None:
-        """Leave in the pipes what cannot be published now."""
+    def up(self) -> None:
+        """The port is connected."""
+        if self._spooling is not None:
+            self._spooling.up()
+        self.room()
+
+    def down(self) -> None:
+        """The port is not connected any more. Without a spool, what cannot be published stays in the pipes."""
+        if self._spooling is not None:
+            self._spooling.down()
+        else:
+            self._unwatch()
+
+    def close(self) -> None:
+        """Take nothing more; what has no outcome is stored if there is a spool."""
+        self._unwatch()
+        if self._spooling is not None:
+            self._spooling.close()
+
+    def _unwatch(self) -> None:
         if self._watching:
             self._watching = False
             for source in self._sources:
@@ -61,7 +92,7 @@ class Outflow:
         """Whether nothing waits in the pipes and everything published has its outcome."""
         return not self._port.unsettled and not any(source.poll(0) for source in self._sources)
 
-    def _pull(self, source: Socket) -> None:
+    def _pull(self, source: Socket, mask: int) -> None:
         port = self._port
         for _ in range(min(BATCH, port.room)):
             try:
@@ -71,7 +102,7 @@ class Outflow:
             receipts, HERE.receipts = HERE.receipts, ()
             self._publish(message, receipts)
         if port.room <= 0:
-            self.no_room()
+            self._unwatch()
 
     def _publish(self, message: object, receipts: tuple[Receipt, ...]) -> None:
         try:
@@ -79,16 +110,21 @@ class Outflow:
             self._port.publish(outgoing, receipts)
             self.sent += 1
         except MessageError as error:
-            self.outcome(receipts, error)
+            self._settle(receipts, error)
         except Exception as error:  # whatever an encoder trips over must not cost the thread: the message is at fault
-            self.outcome(receipts, Rejected(f"{type(error).__name__}: {error}"))
+            self._settle(receipts, Rejected(f"{type(error).__name__}: {error}"))
 
     def outcome(self, token: object, error: Exception | None) -> None:
-        """What became of a message: settle the receipts it carried."""
-        if not isinstance(token, tuple):
-            return
+        """What became of a message at the port."""
+        if self._spooling is not None:
+            self._spooling.outcome(token, error)
+        elif isinstance(token, tuple):
+            self._settle(token, error)
+
+    def _settle(self, receipts: tuple[Receipt, ...], error: Exception | None) -> None:
+        """A message has its outcome: settle the receipts that it carried."""
         if error is None:
-            for receipt in token:
+            for receipt in receipts:
                 receipt.release()
             return
         self.refused += 1
@@ -96,5 +132,5 @@ class Outflow:
             log.warning("%s: a message was dropped: %s", self._who, error)
         elif isinstance(error, MessageError):
             log.warning("%s: a message was set aside: %s", self._who, error)
-        for receipt in token:
+        for receipt in receipts:
             receipt.fail(error)

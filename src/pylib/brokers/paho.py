@@ -23,7 +23,7 @@ from pylib.brokers.mqtt_values import MqttOptions, delivery_fields
 from pylib.brokers.mqtt_wire import MALFORMED, MqttStream
 from pylib.brokers.port import Delivery, Outgoing, PortOwner
 from pylib.brokers.pubacks import PubAcks
-from pylib.brokers.topics import check_filter
+from pylib.brokers.topics import check_filter, check_topic
 from pylib.errors import AccessRefused, ConnectFailed, ConnectionLost, DependencyError
 from pylib.runtime.loop import READ, WRITE, Loop, Timer
 
@@ -108,6 +108,9 @@ class PahoPort:
         self._pulse = Pulse(loop, self._ask, self._deaf, PULSE_INTERVAL, PULSE_DEADLINE)
         self._reconnector = Reconnector(loop, self._options.addresses, self._connect, self._options.back_off)
         self._reconnector.start()
+
+    def check(self, message: Outgoing) -> None:
+        check_topic(message.address)
 
     def publish(self, message: Outgoing, token: object) -> None:
         self._publisher.publish(message, token)

@@ -18,6 +18,7 @@ from pylib.brokers.pika_errors import translate
 from pylib.brokers.pika_loop import Connection, PikaLoop
 from pylib.brokers.port import Delivery, Outgoing, PortOwner
 from pylib.brokers.rabbit_values import RabbitOptions, delivery_of
+from pylib.brokers.topics import check_routing_key
 from pylib.brokers.topology import Topology
 from pylib.errors import ConnectionLost, DependencyError
 from pylib.runtime.loop import Loop
@@ -115,6 +116,9 @@ class PikaPort:
         self._pulse = Pulse(loop, self._ask, self._deaf, PULSE_INTERVAL, PULSE_DEADLINE)
         self._reconnector = Reconnector(loop, self._options.addresses, self._connect, self._options.back_off)
         self._reconnector.start()
+
+    def check(self, message: Outgoing) -> None:
+        check_routing_key(message.address)
 
     def publish(self, message: Outgoing, token: object) -> None:
         self._publisher.publish(message, token)

@@ -26,7 +26,7 @@ from pylib.runtime.loop import Loop
 
 __all__ = ["Delivery", "Header", "Outgoing", "Port", "PortOwner"]
 
-Header = str | int | float | bool | bytes | None
+Header = str | int | float | bool | None
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -113,6 +113,9 @@ class Port(Protocol):
 
     def open(self, loop: Loop, owner: PortOwner) -> None:
         """Start connecting, on the loop's thread."""
+
+    def check(self, message: Outgoing) -> None:
+        """Raise ``Rejected`` for a message that no broker of this kind would take. Any thread."""
 
     def publish(self, message: Outgoing, token: object) -> None:
         """Publish. Raises ``Rejected`` at once for a message that no broker would take; then there is no outcome."""

@@ -49,8 +49,8 @@ class Database:
     def open(self, *, check: bool = True) -> None:
         """Open the file, or make it; bring it to the current version; with ``check`` look through it for damage.
 
-        Raises :class:`StoreBroken` where that is impossible now, :class:`Corrupt` where the file is damaged (it stays in
-        its place, and the lock stays ours), ``ConfigError`` where the file belongs to somebody else.
+        Raises :class:`StoreBroken` where that is impossible now, :class:`Corrupt` where the file is damaged (it
+        stays in its place, and the lock ours), ``ConfigError`` where the file belongs to somebody else.
         """
         if self._connection is not None:
             return

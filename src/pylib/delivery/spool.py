@@ -22,7 +22,22 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from pylib.delivery.database import Database
-from pylib.delivery.sqlite import Corrupt, StoreBroken, StoreFull
+from pylib.delivery.salvage import finish, salvage
+from pylib.delivery.spool_table import (
+    APPLICATION_ID,
+    INSERT,
+    MIGRATIONS,
+    READ,
+    ROW_OVERHEAD,
+    Run,
+    delete_address,
+    delete_run,
+    drop_head,
+    merged,
+    runs,
+    what_fits,
+)
+from pylib.delivery.sqlite import Corrupt, StoreBroken, StoreFull, advice
 from pylib.errors import ConfigError
 from pylib.runtime.clock import SYSTEM_CLOCK, Clock
 
@@ -30,29 +45,8 @@ __all__ = ["Item", "Spool", "SpoolBroken", "SpoolFull", "SpoolLimits"]
 
 log = logging.getLogger("pylib.spool")
 
-APPLICATION_ID: Final = 0x70795350  # "pySP"
-
-ROW_OVERHEAD: Final = 32
-"""Bytes that a message takes on disk beside its address and data; counted against the limit."""
-
-MIGRATIONS: Final = (
-    # Version 1. Small columns first: what scans them need not follow a large message's overflow pages. Rows are numbered
-    # by us, upwards and never twice within a process, so that "after this row" keeps its meaning.
-    """
-    CREATE TABLE spool (row INTEGER PRIMARY KEY, size INTEGER NOT NULL, stored_at REAL NOT NULL, expires_at REAL,
-        address TEXT NOT NULL, data BLOB NOT NULL);
-    CREATE INDEX spool_expires ON spool (expires_at) WHERE expires_at IS NOT NULL;
-    """,
-)
-
-INSERT: Final = "INSERT INTO spool (row, size, stored_at, expires_at, address, data) VALUES (?, ?, ?, ?, ?, ?)"
-READ: Final = (
-    "SELECT row, address, data, expires_at, stored_at FROM spool WHERE row > ? AND row < ? ORDER BY row LIMIT ?"
-)
-
 Result = TypeVar("Result")
 Entry = tuple[str, bytes, float | None]
-Run = tuple[int, int]
 
 
 class SpoolFull(StoreFull):
@@ -180,14 +174,14 @@ class Spool:
         """
         if not rows:
             return
-        runs = _runs(rows)
+        ranges = runs(rows)
         try:
-            self._guarded(lambda: self._delete(runs))
+            self._guarded(lambda: self._delete(ranges))
             self._spell_over("removing")
         except SpoolBroken as error:
             if not self._wanted:
                 raise
-            self._postpone(runs)
+            self._postpone(ranges)
             self._spell("removing", 1, f"Delivered messages stay in the spool for now. {error}")
 
     # --------------------------------------------------------------------------------------------------- the contents
@@ -214,20 +208,20 @@ class Spool:
             if self._ghosts:
                 connection.execute("DELETE FROM spool WHERE row >= ?", (self._next_row,))
             for run in self._removing:
-                gone, size = _delete_run(connection, run)
+                gone, size = delete_run(connection, run)
                 messages, stored = messages - gone, stored - size
             if limits.latest_per_key:
                 for address in last:
-                    gone, size = _delete_address(connection, address)
+                    gone, size = delete_address(connection, address)
                     messages, stored, replaced = messages - gone, stored - size, replaced + gone
             if messages + len(rows) > limits.max_messages or stored + new_bytes > limits.max_bytes:
                 if limits.policy == "block":
                     raise SpoolFull(self._full(len(rows), new_bytes))
                 if limits.policy == "drop_newest":
-                    kept = _what_fits(rows, limits.max_messages - messages, limits.max_bytes - stored)
+                    kept = what_fits(rows, limits.max_messages - messages, limits.max_bytes - stored)
                     dropped = len(rows) - len(kept)
                 else:
-                    gone, size = _drop_head(
+                    gone, size = drop_head(
                         connection,
                         messages + len(rows) - limits.max_messages,
                         stored + new_bytes - limits.max_bytes,
@@ -235,7 +229,7 @@ class Spool:
                     )
                     messages, stored = messages - gone, stored - size
                     # Of a batch larger than the whole spool the newest are kept.
-                    kept = _what_fits(rows[::-1], limits.max_messages - messages, limits.max_bytes - stored)[::-1]
+                    kept = what_fits(rows[::-1], limits.max_messages - messages, limits.max_bytes - stored)[::-1]
                     dropped = gone + len(rows) - len(kept)
                 rows, new_bytes = kept, sum([row[1] for row in kept])
             connection.executemany(INSERT, rows)
@@ -279,13 +273,13 @@ class Spool:
         return items
 
     def _expire(self, rows: list[int]) -> None:
-        runs = _runs(rows)
+        ranges = runs(rows)
         try:
-            self._delete(runs)
+            self._delete(ranges)
         except Corrupt:
             raise
         except StoreBroken:
-            self._postpone(runs)
+            self._postpone(ranges)
         self.expired += len(rows)
         self._spell("expired", len(rows), f"Messages in the spool {self._database.path} outlived their use: not sent.")
 
@@ -302,22 +296,22 @@ class Spool:
         if rows:
             self._expire(rows)
 
-    def _delete(self, runs: Sequence[Run]) -> None:
+    def _delete(self, ranges: Sequence[Run]) -> None:
         """Not durable at once: a power cut may bring removed messages back, which means sent again, not lost."""
         messages = stored = 0
         with self._database.transaction(durable=False) as connection:
-            for run in (*self._removing, *runs):
-                gone, size = _delete_run(connection, run)
+            for run in (*self._removing, *ranges):
+                gone, size = delete_run(connection, run)
                 messages, stored = messages + gone, stored + size
         self._removing, self._removing_count = [], 0
         self._messages, self._bytes = self._messages - messages, self._bytes - stored
 
-    def _postpone(self, runs: Sequence[Run]) -> None:
+    def _postpone(self, ranges: Sequence[Run]) -> None:
         def waiting(connection: sqlite3.Connection) -> int:
             statement = "SELECT count(*) FROM spool WHERE row BETWEEN ? AND ?"
             return sum(int(connection.execute(statement, run).fetchone()[0]) for run in self._removing)
 
-        self._removing = _merged([*self._removing, *runs])
+        self._removing = merged([*self._removing, *ranges])
         try:
             self._removing_count = self._database.query(waiting)
         except StoreBroken:
@@ -357,6 +351,7 @@ class Spool:
         if self._database.is_open:
             return
         again = self._checked
+        finish(self._database.path)
         self._database.open(check=not again)
         self._checked = True
         if not again:
@@ -375,15 +370,27 @@ class Spool:
             self._postpone(())
 
     def _replace(self, error: Corrupt) -> None:
-        """Set the damaged file aside."""
+        """Set the damaged file aside; what can still be read of it goes on in a new one."""
+        log.error("%s Looking for what can still be read.", error)
+        known = len(self) if self._checked else None
+        path = self._database.path
         try:
+            saved, gap = salvage(path)
             kept = self._database.set_aside()
-        except OSError as failure:
+            finish(path)
+        except (OSError, sqlite3.Error) as failure:
             raise SpoolBroken(
-                f"{error} It could not be renamed either ({failure.strerror or failure}): move it away by hand."
+                f"{error} What can be read of it could not be saved: {advice(failure)} Nothing is lost by waiting."
             ) from failure
-        lost = f"{self._messages} messages were waiting in it" if self._checked else "how many it held is not known"
-        log.error("%s It is kept as %s; %s. A new one is started.", error, kept, lost)
+        if known is not None:
+            lost = f"{max(0, known - saved)} are lost"
+        elif saved:
+            lost = f"up to {gap} are lost" if gap else "none before the last of them is lost"
+        else:
+            lost = "how many it held is not known"
+        log.error(
+            "Of the messages in the spool %s %d were saved and %s. The damaged file is %s.", path, saved, lost, kept
+        )
         self._checked = False
 
     # ----------------------------------------------------------------------------------------------------- said once
@@ -396,63 +403,3 @@ class Spool:
     def _spell_over(self, name: str) -> None:
         if self._spells and (number := self._spells.pop(name, 0)):
             log.info("Spool %s: over: %s (%d in all).", self._database.path, name, number)
-
-
-def _runs(rows: Sequence[int]) -> list[Run]:
-    """Rows as closed ranges, so that a contiguous window costs one statement and next to no memory."""
-    ordered = sorted(rows)
-    if ordered[-1] - ordered[0] == len(ordered) - 1 and len(set(ordered)) == len(ordered):
-        return [(ordered[0], ordered[-1])]
-    return _merged([(row, row) for row in ordered])
-
-
-def _merged(runs: list[Run]) -> list[Run]:
-    merged: list[Run] = []
-    for first, last in sorted(runs):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
-        else:
-            merged.append((first, last))
-    return merged
-
-
-def _delete_run(connection: sqlite3.Connection, run: Run) -> tuple[int, int]:
-    gone, size = connection.execute(
-        "SELECT count(*), coalesce(sum(size), 0) FROM spool WHERE row BETWEEN ? AND ?", run
-    ).fetchone()
-    if gone:
-        connection.execute("DELETE FROM spool WHERE row BETWEEN ? AND ?", run)
-    return gone, size
-
-
-def _delete_address(connection: sqlite3.Connection, address: str) -> tuple[int, int]:
-    gone, size = connection.execute(
-        "SELECT count(*), coalesce(sum(size), 0) FROM spool WHERE address = ?", (address,)
-    ).fetchone()
-    if gone:
-        connection.execute("DELETE FROM spool WHERE address = ?", (address,))
-    return gone, size
-
-
-def _drop_head(connection: sqlite3.Connection, messages: int, size: int, before: int) -> tuple[int, int]:
-    """Delete the oldest until ``messages`` and ``size`` bytes are gone."""
-    gone = freed = last = 0
-    cursor = connection.execute("SELECT row, size FROM spool WHERE row < ? ORDER BY row", (before,))
-    while (gone < messages or freed < size) and (found := cursor.fetchone()):
-        last, gone, freed = found[0], gone + 1, freed + found[1]
-    cursor.close()
-    if gone:
-        connection.execute("DELETE FROM spool WHERE row <= ?", (last,))
-    return gone, freed
-
-
-StoredRow = tuple[int, int, float, float | None, str, bytes]
-
-
-def _what_fits(rows: list[StoredRow], messages: int, size: int) -> list[StoredRow]:
-    kept: list[StoredRow] = []
-    for row in rows:
-        if messages >= 1 and row[1] <= size:
-            kept.append(row)
-            messages, size = messages - 1, size - row[1]
-    return kept

@@ -1,8 +1,8 @@
 """SQLite files that hold messages: opened, migrated, checked and, when damaged, set aside, in one way for all of them.
 
-A connection from here commits to the disk (write-ahead log, ``synchronous=FULL``), waits :data:`BUSY_TIMEOUT` for a lock,
-keeps its log and its memory small, and knows what kind of file it has opened: a database of another program or of a
-newer version of this library is refused and never touched.
+A connection from here commits to the disk (write-ahead log, ``synchronous=FULL``), waits :data:`BUSY_TIMEOUT` for a
+lock, keeps its log and its memory small, and knows what kind of file it has opened: a database of another program or of
+a newer version of this library is refused and never touched.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def connect(
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         if mode != "wal":
             raise StoreBroken(
-                f"The {kind} {path} cannot use a write-ahead log there (SQLite offers {mode!r}). Put it on a local disk."
+                f"The {kind} {path} cannot use a write-ahead log there (SQLite offers {mode!r}). Use a local disk."
             )
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")

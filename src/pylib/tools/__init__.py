@@ -1,0 +1,1 @@
+"""The command ``pylib``: what a person does with a running application. One module per subcommand."""

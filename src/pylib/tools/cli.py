@@ -1,0 +1,48 @@
+"""The command ``pylib``: its options and exit codes. What a subcommand does stands in its own module.
+
+Exit codes: 0 done; 1 not done, and a line on standard error says why and what to do; 2 the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from pylib.errors import PylibError
+from pylib.tools import dead_letters
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``pylib``; returns the exit code. Wrong arguments raise SystemExit(2), as argparse does."""
+    parser = argparse.ArgumentParser(prog="pylib", description="Tools for applications built on pylib.")
+    parser.add_argument("--version", action="version", version=f"pylib {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    dead_letters.add_to(commands)
+    options = parser.parse_args(arguments)
+    try:
+        code = int(options.run(options))
+        sys.stdout.flush()
+    except PylibError as error:
+        print(f"pylib: {dead_letters.visible(str(error))}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader, such as `head`, has enough. Python would complain once more while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 1
+    return code
+
+
+def _version() -> str:
+    import pylib
+
+    return pylib.__version__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -207,6 +207,8 @@ class PikaPort:
         channel.confirm_delivery(confirmed, callback=lambda frame: self._consume(channel))
 
     def _consume(self, channel: Channel) -> None:
+        if not channel.is_open:
+            return  # a stop came in between
         if self._options.queue is None:
             self._ready_to_work()
             return
@@ -215,9 +217,10 @@ class PikaPort:
             self._ready_to_work()
 
         def limited(frame: Any) -> None:
-            self._consumer_tag = channel.basic_consume(
-                self._queue, self._delivered, exclusive=False, callback=consuming
-            )
+            if channel.is_open:
+                self._consumer_tag = channel.basic_consume(
+                    self._queue, self._delivered, exclusive=False, callback=consuming
+                )
 
         channel.basic_qos(prefetch_count=self._options.prefetch, callback=limited)
 

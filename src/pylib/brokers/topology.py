@@ -84,6 +84,8 @@ class Topology:
                                      callback=then)  # fmt: skip
 
     def _queue_next(self, channel: Channel, stage: list[str], done: Done) -> None:
+        if not channel.is_open:
+            return  # a stop came in between: there is nobody to declare for any more
         queue = self._queue
         if queue is None:
             done(channel, "")
@@ -101,6 +103,8 @@ class Topology:
                                   arguments=arguments, callback=then)  # fmt: skip
 
     def _bind(self, channel: Channel, queue: str, keys: list[str], done: Done) -> None:
+        if not channel.is_open:
+            return
         if not keys or self._exchange.name == "":
             done(channel, queue)
             return

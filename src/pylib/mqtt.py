@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -11,13 +13,17 @@ from pylib.app import AppThread
 from pylib.brokers.addresses import AddressLike, TlsOptions, parse_addresses
 from pylib.brokers.bridge import Bridge
 from pylib.brokers.identity import new_id
+from pylib.brokers.inflow import one_sink
 from pylib.brokers.mqtt_values import MqttOptions, Will
 from pylib.brokers.paho import PahoPort
 from pylib.brokers.patience import Patience, Reconnect
 from pylib.brokers.port import Delivery, Outgoing
+from pylib.brokers.retrying import DEFAULT_RETRY, RetryPolicy
 from pylib.brokers.runner import BridgeRunner
 from pylib.config import app_config
 from pylib.data import JSON, decode_json, encode_json
+from pylib.delivery.spool import SpoolLimits
+from pylib.delivery.spool import DEFAULT_LIMITS, Spool, SpoolLimits
 from pylib.errors import DecodeError, Rejected
 from pylib.runtime.loop import Loop
 from pylib.runtime.sockets import caller_line
@@ -40,6 +46,9 @@ class MqttSubscriber(AppThread):
     decode               makes of a delivery what goes down the pipe, by default ``{topic: payload}``; None sends nothing
     last_will, birth     messages that say whether we are there
     session_expiry       seconds that the broker keeps our session, and what arrives meanwhile; 0: no session
+    retry                how often a delivery is tried whose handling fails, before it becomes a dead letter
+    store                the file for what failed; by default the application's own, made at the first failure
+    spool                a file in which outgoing messages wait while the broker is away; ``spool_limits`` bounds it
     reconnect            False: a lost connection ends the application with exit code 1, to be restarted from outside
 
     MQTT 5, and 3.1.1 where the broker refuses that. A delivery of QoS 1 is acknowledged after everything it caused has been
@@ -63,6 +72,10 @@ class MqttSubscriber(AppThread):
         session_expiry: int = 7 * 24 * 3600,
         keepalive: int = 15,
         reconnect: Reconnect = True,
+        retry: RetryPolicy | None = DEFAULT_RETRY,
+        store: Path | None = None,
+        spool: str | os.PathLike[str] | None = None,
+        spool_limits: SpoolLimits = DEFAULT_LIMITS,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         AppThread.__init__(self, name=name)
@@ -82,6 +95,9 @@ class MqttSubscriber(AppThread):
         self._port = PahoPort(self._options)
         self._qos = qos
         self._decode = decode or by_topic
+        self._retry = retry
+        self._store = store
+        self._spool = Spool(spool, spool_limits, self.runtime.clock) if spool is not None else None
         self._patience = Patience(reconnect, len(self._options.addresses), on_ready)
         origin = caller_line()
         sockets = self.runtime.sockets
@@ -111,8 +127,11 @@ class MqttSubscriber(AppThread):
             self.name,
             sources=[self._intake],
             encode=self._encode,
-            sink=self._sink,
-            decode=self._decode,
+            sinks={"": self._sink} if self._sink is not None else None,
+            route=one_sink(self._decode),
+            retry=self._retry,
+            store=self._store,
+            spool=self._spool,
             receipts=self.runtime.receipts,
             on_lost=self._patience.exhausted,
             on_ready=self._patience.ready,

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import zmq
 
 from pylib.app import AppThread
-from pylib.brokers.addresses import AddressLike, TlsOptions, parse_addresses
-from pylib.brokers.bridge import Bridge
-from pylib.brokers.identity import new_id
-from pylib.brokers.patience import Patience, Reconnect
-from pylib.brokers.pika import PikaPort
-from pylib.brokers.port import Delivery, Outgoing
+from pylib.brokers.addresses import AddressLike, TlsOptions
+from pylib.brokers.inflow import one_sink
+from pylib.brokers.patience import Reconnect
+from pylib.brokers.port import Delivery
 from pylib.brokers.probe import probe_rabbit
-from pylib.brokers.rabbit_values import Exchange, Queue, RabbitOptions
+from pylib.brokers.rabbit_link import DeliveryOptions, RabbitLink, rabbit_options
+from pylib.brokers.rabbit_values import Queue
+from pylib.brokers.retrying import DEFAULT_RETRY, RetryPolicy
 from pylib.brokers.runner import BridgeRunner
 from pylib.config import app_config
-from pylib.data import MSGPACK, decode, make_payload
-from pylib.errors import DecodeError, Rejected
+from pylib.data import decode as decode_body
+from pylib.delivery.spool import DEFAULT_LIMITS, SpoolLimits
+from pylib.errors import DecodeError
 from pylib.runtime.here import HERE
-from pylib.runtime.loop import Loop
-from pylib.runtime.runtime import Runtime
 from pylib.runtime.sockets import Socket, caller_line
 from pylib.zmq import Closable
 
@@ -35,78 +36,6 @@ WAIT_FOR_CONFIRM: Final = 10.0
 # A queue of ours that nobody has consumed from for so long is deleted by RabbitMQ, so that a forgotten one does not fill it.
 QUEUE_EXPIRES_MS: Final = 7 * 24 * 3600 * 1000
 QUEUE_MAX_LENGTH: Final = 1_000_000
-
-class _Link:
-    """One connection to RabbitMQ and the pipe into it. Made by any thread; run by the one that is to own it."""
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        options: RabbitOptions,
-        who: str,
-        url: str,
-        origin: str,
-        *,
-        sink_url: str = "",
-        decode_delivery: Callable[[Delivery], object] | None = None,
-        reconnect: Reconnect = True,
-        on_ready: Callable[[], None] | None = None,
-    ) -> None:
-        self._runtime = runtime
-        self._options = options
-        self._who = who
-        self.url = url
-        self._decode = decode_delivery
-        self._patience = Patience(reconnect, len(options.addresses), on_ready)
-        self._intake = runtime.sockets.open(zmq.PULL, origin=origin)
-        self._intake.bind(url)
-        self._sink: Socket | None = None
-        sockets = [self._intake]
-        if sink_url:
-            self._sink = runtime.sockets.open(zmq.PUSH, origin=origin)
-            self._sink.connect(sink_url)
-            sockets.append(self._sink)
-        self.runner = BridgeRunner(runtime, self._make, sockets)
-
-    def _make(self, loop: Loop) -> Bridge:
-        return Bridge(
-            loop,
-            PikaPort(self._options),
-            self._who,
-            sources=[self._intake],
-            encode=self._encode,
-            sink=self._sink,
-            decode=self._decode,
-            receipts=self._runtime.receipts,
-            on_lost=self._patience.exhausted,
-            on_ready=self._patience.ready,
-        )
-
-    def _encode(self, message: object) -> Outgoing:
-        """(routing key, payload[, how]) as the pipes carry it, to what is published. Bytes are published as they are."""
-        if isinstance(message, Outgoing):
-            return message
-        if not isinstance(message, tuple) or not 2 <= len(message) <= 3 or not isinstance(message[0], str):
-            raise Rejected(f"a message for RabbitMQ is (routing key, payload), not {type(message).__name__}")
-        key, payload = message[0], message[1]
-        how: Mapping[str, Any] = message[2] if len(message) == 3 else {}
-        created_at = how.get("created_at") or time.time()
-        expires_at = how.get("expires_at")
-        if expires_at is None and self._options.expiration is not None:
-            expires_at = created_at + self._options.expiration
-        plain = isinstance(payload, bytes)
-        return Outgoing(
-            key,
-            payload if plain else make_payload(payload),
-            content_type=how.get("content_type") or ("application/octet-stream" if plain else MSGPACK),
-            message_id=how.get("message_id") or new_id(),
-            created_at=created_at,
-            expires_at=expires_at,
-            headers=how.get("headers"),
-            # A heartbeat that nobody listens to is normal; anything else that reaches nobody is worth a warning.
-            mandatory=not key.startswith("event.heartbeat"),
-        )
-
 
 class _Companion(AppThread):
     """The thread that serves a connection while its owner's thread is busy with its own ``run``."""
@@ -120,28 +49,6 @@ class _Companion(AppThread):
         self._runner.run()
 
 
-def _options(
-    address: AddressLike,
-    exchange: str,
-    kind: str,
-    arguments: Mapping[str, Any] | None,
-    name: str,
-    tls: TlsOptions | None,
-    queue: Queue | None = None,
-) -> RabbitOptions:
-    rest = dict(arguments or {})
-    # On an exchange RabbitMQ ignores it. What was meant is the life of each message, so that is what it becomes.
-    ttl = rest.pop("x-message-ttl", None)
-    return RabbitOptions(
-        addresses=parse_addresses(address, scheme="amqp", where="RabbitMQ address"),
-        exchange=Exchange(exchange, kind, arguments=rest or None),
-        queue=queue,
-        tls=tls,
-        expiration=None if ttl is None else float(ttl) / 1000.0,
-        connection_name=f"{app_config.app_name()}: {name}",
-    )
-
-
 class MQConnection(AppThread, Closable):
     """A thread with a RabbitMQ connection at its side. Subclasses write ``run`` and call ``_basic_publish`` in it.
 
@@ -153,6 +60,7 @@ class MQConnection(AppThread, Closable):
     mq_arguments        arguments of the exchange; {'x-message-ttl': ms} becomes the expiration of every message published
     reconnect           False: a lost connection ends the application with exit code 1, to be restarted from outside; see
                         ``Reconnect`` for what lies in between
+    spool               a file in which messages wait, in order, while RabbitMQ is away; spool_limits bounds it
     tls                 files and checks for amqps:// addresses
     """
 
@@ -169,12 +77,15 @@ class MQConnection(AppThread, Closable):
         mq_arguments: Mapping[str, Any] | None = None,
         *,
         reconnect: Reconnect = True,
+        spool: str | os.PathLike[str] | None = None,
+        spool_limits: SpoolLimits = DEFAULT_LIMITS,
         tls: TlsOptions | None = None,
     ) -> None:
         AppThread.__init__(self, name=name)
         self._mq_topic_filter = mq_topic_filter
-        options = _options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls)
-        self._join(_Link(self.runtime, options, self.name, self._pipe_url(), caller_line(), reconnect=reconnect))
+        options = rabbit_options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls)
+        delivery = DeliveryOptions(reconnect=reconnect, spool=spool, spool_limits=spool_limits)
+        self._join(RabbitLink(self.runtime, options, self.name, self._pipe_url(), caller_line(), delivery))
 
     def start(self) -> None:
         """Start the companion, then this thread."""
@@ -210,7 +121,7 @@ class MQConnection(AppThread, Closable):
         if receipt.error is not None:
             raise receipt.error
 
-    def _join(self, link: _Link) -> None:
+    def _join(self, link: RabbitLink) -> None:
         self._link = link
         self._outlets: dict[int, Socket] = {}
 
@@ -239,6 +150,10 @@ class ZMQListener(MQConnection):
                       while the application is down waits for it. An empty name asks RabbitMQ for one
     exclusive         the first applications' way: a queue that goes with the connection, and what is in it too
     decode            makes of a delivery what is sent down the pipe; None sends nothing
+    prefetch          deliveries that may be outstanding, which bounds memory
+    retry             how often a message is tried whose handling fails, before it becomes a dead letter
+    store             the file for what failed; by default the application's own, made at the first failure
+    order_key         what keeps messages in order when some of them fail; the routing key by default
 
     Every message is acknowledged after everything it caused has been accepted.
     """
@@ -256,6 +171,10 @@ class ZMQListener(MQConnection):
         queue: str | None = None,
         exclusive: bool = False,
         decode: Callable[[Delivery], object] | None = None,
+        prefetch: int = 500,
+        retry: RetryPolicy | None = DEFAULT_RETRY,
+        store: Path | None = None,
+        order_key: Callable[[Delivery], str] | None = None,
         reconnect: Reconnect = True,
         tls: TlsOptions | None = None,
         on_ready: Callable[[], None] | None = None,
@@ -268,11 +187,12 @@ class ZMQListener(MQConnection):
             exclusive=exclusive or queue == "",
             arguments=None if exclusive or queue == "" else {"x-expires": QUEUE_EXPIRES_MS, "x-max-length": QUEUE_MAX_LENGTH},
         )
-        options = _options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls, own)
+        options = rabbit_options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls, own, prefetch)
         self._mq_topic_filter = keys[0] if keys else ""
-        link = _Link(
-            self.runtime, options, self.name, self._pipe_url(), caller_line(), sink_url=zmq_url,
-            decode_delivery=decode or by_origin, reconnect=reconnect, on_ready=on_ready,
+        delivery = DeliveryOptions(reconnect=reconnect, retry=retry, store=store, order_key=order_key)
+        link = RabbitLink(
+            self.runtime, options, self.name, self._pipe_url(), caller_line(), delivery,
+            sinks={"": zmq_url}, route=one_sink(decode or by_origin), on_ready=on_ready,
         )  # fmt: skip
         link.runner.attach(self.member)
         self._join(link)
@@ -295,6 +215,8 @@ class RabbitMQRelay(AppThread):
     zmq_url          bound at construction
     mq_topic_filter  the application's own topic, ``device_topic``
     wait             do not try the addresses now
+    spool            a file in which messages wait, in order, while RabbitMQ is away; ``spool_limits`` bounds it. What the
+                     message came from is then acknowledged as soon as the file has it
     reconnect        False: a lost connection ends the application with exit code 1, to be restarted from outside
     """
 
@@ -310,15 +232,18 @@ class RabbitMQRelay(AppThread):
         name: str | None = None,
         wait: bool = False,
         reconnect: Reconnect = True,
+        spool: str | os.PathLike[str] | None = None,
+        spool_limits: SpoolLimits = DEFAULT_LIMITS,
         tls: TlsOptions | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         AppThread.__init__(self, name=name or f"{type(self).__name__} ({zmq_url})")
         self._device_topic = mq_topic_filter
-        options = _options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls)
+        options = rabbit_options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls)
         if not wait:
             probe_rabbit(options, self.runtime.latch)
-        self._link = _Link(self.runtime, options, self.name, zmq_url, caller_line(), reconnect=reconnect, on_ready=on_ready)
+        delivery = DeliveryOptions(reconnect=reconnect, spool=spool, spool_limits=spool_limits)
+        self._link = RabbitLink(self.runtime, options, self.name, zmq_url, caller_line(), delivery, on_ready=on_ready)
         self._link.runner.attach(self.member)
 
     @property
@@ -342,7 +267,7 @@ def by_origin(delivery: Delivery) -> dict[str, Any]:
     segments = delivery.address.split(".", 3)
     if len(segments) < 3:
         raise DecodeError(f"its routing key {delivery.address!r} has fewer than three segments")
-    return {segments[2]: decode(delivery.body, delivery.content_type)}
+    return {segments[2]: decode_body(delivery.body, delivery.content_type)}
 
 
 def _queue_name(exchange: str, keys: tuple[str, ...]) -> str:

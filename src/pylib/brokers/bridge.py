@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
-from pylib.brokers.inflow import Decode, Inflow
+from pylib.brokers.inflow import Inflow, Route
 from pylib.brokers.outflow import Encode, Outflow
 from pylib.brokers.port import Delivery, Port
+from pylib.brokers.retrying import Retrying, RetryPolicy
 from pylib.delivery.spool import Spool
 from pylib.errors import AccessRefused, DependencyError
 from pylib.runtime.loop import Loop
@@ -29,6 +31,9 @@ _LAST_ROUND = 0.005
 class Bridge:
     """Joins a port to pipes, on one loop. Composed by the threads in ``pylib.rabbit`` and ``pylib.mqtt``.
 
+    :param sinks: the pipes in, by name; ``route`` says what of a delivery goes down which.
+    :param retry: how often a failure is tried; None: it is tried from memory, unacknowledged.
+    :param store: the file for what failed; None: the application's own.
     :param on_lost: asked about a failed connection: True ends the thread with its error, False has it made again. None:
         it is made again, for as long as it takes.
     """
@@ -41,8 +46,11 @@ class Bridge:
         *,
         sources: Sequence[Socket] = (),
         encode: Encode | None = None,
-        sink: Socket | None = None,
-        decode: Decode | None = None,
+        sinks: Mapping[str, Socket] | None = None,
+        route: Route | None = None,
+        retry: RetryPolicy | None = None,
+        store: Path | None = None,
+        order_key: Callable[[Delivery], str] | None = None,
         receipts: Receipts | None = None,
         spool: Spool | None = None,
         on_lost: Callable[[DependencyError], bool] | None = None,
@@ -55,8 +63,10 @@ class Bridge:
         self._on_ready = on_ready
         self._outflow = Outflow(loop, port, sources, encode, who, spool) if encode is not None else None
         self._inflow: Inflow | None = None
-        if sink is not None and decode is not None and receipts is not None:
-            self._inflow = Inflow(loop, port, sink, receipts, decode, who)
+        if sinks and route is not None and receipts is not None:
+            self._inflow = Inflow(loop, port, sinks, receipts, route, who, order_key)
+        self._retry = retry
+        self._store = store
         self._told: str | None = None
         self._spooled = spool is not None
         self._finishing = False
@@ -66,6 +76,11 @@ class Bridge:
         """Start connecting."""
         if self._outflow is not None:
             self._outflow.open()
+        retry = self._retry
+        if self._inflow is not None and retry is not None:
+            self._inflow.retry_with(
+                lambda push: Retrying(self._loop, self._who, lambda: self._port.name, push, retry, self._store)
+            )
         self._port.open(self._loop, self)
 
     # -- what happens at the port (PortOwner) ------------------------------------------------------------------------
@@ -109,6 +124,8 @@ class Bridge:
 
     def stop_consuming(self) -> None:
         """Take nothing new; acknowledgements and publishes still leave."""
+        if self._inflow is not None:
+            self._inflow.stopping()
         self._port.stop_consuming()
 
     def finish(self, seconds: float) -> None:
@@ -132,12 +149,18 @@ class Bridge:
             self._loop.call_later(_LOOK, lambda: self._look(end))
 
     def _leave(self) -> None:
-        if self._outflow is not None:
-            self._outflow.close()
+        self._put_away()
         waiting = self._port.unsettled
         if waiting:
             log.warning("%s: %d messages were not confirmed by %s before the stop.", self._who, waiting, self._port.name)
         self._port.close(self._left)
+
+    def _put_away(self) -> None:
+        """What can be stored is stored now."""
+        if self._outflow is not None:
+            self._outflow.close()
+        if self._inflow is not None:
+            self._inflow.close()
 
     def _left(self) -> None:
         if not self._over:
@@ -147,8 +170,7 @@ class Bridge:
     def _give_up(self) -> None:
         if not self._over:
             self._over = True
-            if self._outflow is not None:
-                self._outflow.close()
+            self._put_away()
             self._port.abort()
             self._loop.call_later(_LAST_ROUND, self._loop.stop)
 

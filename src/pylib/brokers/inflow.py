@@ -1,75 +1,103 @@
-"""Deliveries from a broker into a pipe, each with a receipt; acknowledged when the receipt settles, in order of arrival."""
+"""Deliveries from a broker into pipes, each with a receipt; acknowledged when the receipt settles, in order of arrival."""
 
 from __future__ import annotations
 
 import logging
 import pickle
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import zmq
-from zmq.error import Again
+import msgspec
 
+from pylib.brokers.pipe_end import PipeEnd
 from pylib.brokers.port import Delivery, Port
+from pylib.brokers.retrying import Retrying
 from pylib.errors import MessageError
-from pylib.runtime.loop import WRITE, Loop
+from pylib.runtime.loop import Loop
 from pylib.runtime.receipts import Receipt, Receipts
 from pylib.runtime.sockets import Socket
 
-__all__ = ["Inflow"]
+__all__ = ["Inflow", "Route", "one_sink"]
 
 log = logging.getLogger("pylib.bridge")
 
-# A handler's failure is tried again this many times before the message is set aside. Local, because a broker does not
-# redeliver an unacknowledged message on a live connection.
-MOST_TRIES: Final = 4
-FIRST_RETRY: Final = 0.1
-# Deliveries that need no acknowledgement (QoS 0) and find the pipe full wait here; then they are dropped and counted.
-MOST_WAITING: Final = 10_000
+#: Which pipes a delivery goes down, by name, and what is sent down each. Empty: nowhere. A MessageError: set it aside.
+Route = Callable[[Delivery], Sequence[tuple[str, object]]]
 
-Decode = Callable[[Delivery], object]
+# Seconds until a message is tried again that failed while nothing could be stored.
+TRY_AGAIN: Final = 1.0
+# Header of a stored letter that says which pipe it goes down.
+_ROUTE: Final = "pylib-route"
+
+
+def one_sink(decode: Callable[[Delivery], object]) -> Route:
+    """The route of a bridge with one pipe: down it goes what ``decode`` returns, and nothing for None."""
+
+    def route(delivery: Delivery) -> Sequence[tuple[str, object]]:
+        made = decode(delivery)
+        return () if made is None else (("", made),)
+
+    return route
 
 
 class _Entry:
-    """A delivery on its way through the application."""
+    """A delivery and how many of its legs are not done."""
 
-    __slots__ = ("delivery", "done", "frame", "tries")
+    __slots__ = ("delivery", "legs")
 
-    def __init__(self, delivery: Delivery, frame: bytes) -> None:
+    def __init__(self, delivery: Delivery, legs: int) -> None:
         self.delivery = delivery
-        self.frame = frame
-        self.tries = 1
-        self.done = False
+        self.legs = legs
+
+
+class _Leg:
+    """A delivery's way down one pipe: the token of its receipt."""
+
+    __slots__ = ("delivery", "entry", "letter", "route")
+
+    def __init__(self, delivery: Delivery, route: str, entry: _Entry | None, letter: int = 0) -> None:
+        self.delivery = delivery
+        self.route = route
+        self.entry = entry
+        # Its number in the retry store, 0 for one that comes from the broker.
+        self.letter = letter
 
 
 class Inflow:
-    """The way in. Never blocks and never stops reading: what the pipe has no room for waits here, and the broker is kept
+    """The way in. Never blocks and never stops reading: what a pipe has no room for waits at its end, and the broker is kept
     in check by the acknowledgements that it does not get.
 
-    ``decode`` makes of a delivery what goes down the pipe; None drops it, a ``MessageError`` sets it aside with its reason.
+    A failure is committed to the retry store, so that only messages of the same key wait for it and the window moves on.
     Belongs to the loop's thread, but for ``_settled``, which any holder's thread calls.
     """
 
     def __init__(
-        self, loop: Loop, port: Port, sink: Socket, receipts: Receipts, decode: Decode, who: str
-    ) -> None:
+        self, loop: Loop, port: Port, sinks: Mapping[str, Socket], receipts: Receipts, route: Route, who: str,
+        order_key: Callable[[Delivery], str] | None = None,
+    ) -> None:  # fmt: skip
         self._loop = loop
         self._port = port
-        self._sink = sink
+        self._ends = {name: PipeEnd(loop, socket, receipts, who) for name, socket in sinks.items()}
         self._receipts = receipts
-        self._decode = decode
+        self._route = route
         self._who = who
-        # Frames that found the pipe full, oldest first.
-        self._waiting: deque[bytes] = deque()
+        self._order_key = order_key
+        self._retrying: Retrying | None = None
         # Deliveries without acknowledgement yet, in order of arrival.
         self._arrived: deque[_Entry] = deque()
         # Receipts that settled, handed over by other threads.
         self._back: deque[Receipt] = deque()
+        # Deliveries that have to wait behind others of their key, until the batch is stored.
+        self._behind: list[_Leg] = []
         self._posted = False
-        self._watching = False
+        self._stopping = False
         self.received = 0
-        self.dropped = 0
+
+    def retry_with(self, make: Callable[[Callable[[Delivery, int], None]], Retrying]) -> None:
+        """Give failures a place to go. On the loop's thread."""
+        self._retrying = make(self._retry)
+        self._retrying.open()
 
     @property
     def outstanding(self) -> int:
@@ -79,76 +107,100 @@ class Inflow:
     def take(self, delivery: Delivery) -> None:
         """A delivery has arrived."""
         self.received += 1
-        expires_at = delivery.expires_at
-        if expires_at is not None and expires_at <= self._loop.time():
-            log.warning("%s: a message on %s was dropped: it expired %.1f s ago.",
-                        self._who, delivery.address, self._loop.time() - expires_at)  # fmt: skip
-            self._refuse(delivery)
-            return
         try:
-            made = self._decode(delivery)
-            frame = pickle.dumps(made, pickle.HIGHEST_PROTOCOL) if made is not None else b""
-        except MessageError as error:
-            log.warning("%s: a message on %s was set aside: %s", self._who, delivery.address, error)
-            self._refuse(delivery)
-            return
+            self._check_life(delivery)
+            legs = self._route(delivery)
+            pickled = [(name, pickle.dumps(made, pickle.HIGHEST_PROTOCOL)) for name, made in legs]
         except Exception as error:  # whatever a decoder trips over must not cost the thread: the message is at fault
-            log.error("%s: a message on %s was set aside: %s: %s", self._who, delivery.address, type(error).__name__, error,
-                      exc_info=True)  # fmt: skip
-            self._refuse(delivery)
+            self._undecodable(delivery, error)
             return
-        if made is None:
-            self._refuse(delivery)
-        elif delivery.tag:
-            entry = _Entry(delivery, frame)
+        entry = None
+        if delivery.tag:
+            entry = _Entry(delivery, len(pickled))
             self._arrived.append(entry)
-            self._push(entry)
-        else:
-            self._send(frame)
+            if not pickled:
+                self._loop.defer(self._acknowledge)
+        retrying = self._retrying
+        for name, frame in pickled:
+            leg = _Leg(delivery, name, entry)
+            if retrying is not None and retrying.busy and retrying.waits(self._key(leg)):
+                self._behind.append(leg)
+                self._loop.defer(self._store_behind)
+            else:
+                self._push(leg, frame)
 
     def forget(self) -> None:
         """The connection is gone: what it delivered will come again, so nothing of it is acknowledged any more."""
         self._arrived.clear()
 
-    def _refuse(self, delivery: Delivery) -> None:
-        """Acknowledge in turn what goes no further."""
-        if delivery.tag:
-            entry = _Entry(delivery, b"")
-            entry.done = True
-            self._arrived.append(entry)
-            self._loop.defer(self._acknowledge)
+    def stopping(self) -> None:
+        """From here on a failure may be the stop's doing: it is not acknowledged, and comes again."""
+        self._stopping = True
 
-    def _push(self, entry: _Entry) -> None:
-        receipt = self._receipts.open(self._settled, entry, entry.delivery.address)
-        self._send(self._receipts.enclose(entry.frame, receipt))
+    def close(self) -> None:
+        """No more failures are taken care of."""
+        if self._retrying is not None:
+            self._retrying.close()
+            self._retrying = None
 
-    def _send(self, frame: bytes) -> None:
-        if not self._waiting:
-            try:
-                zmq.Socket.send(self._sink, frame, zmq.NOBLOCK)  # past the receipts of the thread: the frame has its own
-                return
-            except Again:
-                pass
-        if len(self._waiting) >= MOST_WAITING and frame[-2:] != b"\x01\xa5":
-            self.dropped += 1
-            if self.dropped == 1 or self.dropped % 1000 == 0:
-                log.warning("%s: the pipe is full, %d messages of QoS 0 were dropped so far.", self._who, self.dropped)
+    # -- out into the pipes ------------------------------------------------------------------------------------------
+
+    def _check_life(self, delivery: Delivery) -> None:
+        if delivery.expires_at is not None:
+            late = self._loop.time() - delivery.expires_at
+            if late >= 0:
+                raise _TooLate(f"it expired {late:.1f} s ago")
+
+    def _push(self, leg: _Leg, frame: bytes) -> None:
+        receipt = self._receipts.open(self._settled, leg, leg.delivery.address)
+        frame = self._receipts.enclose(frame, receipt)
+        if not self._ends[leg.route].send(frame, droppable=leg.entry is None and not leg.letter):
+            self._receipts.open_receipts.pop(receipt.ident, None)
+
+    def _retry(self, delivery: Delivery, letter: int) -> None:
+        """A letter is due: down the pipe that it failed in, and no other."""
+        headers = dict(delivery.headers or {})
+        wanted = str(headers.pop(_ROUTE, ""))
+        delivery = _with_headers(delivery, headers)
+        leg = _Leg(delivery, wanted, None, letter)
+        try:
+            legs = [(name, made) for name, made in self._route(delivery) if name == wanted]
+            frames = [pickle.dumps(made, pickle.HIGHEST_PROTOCOL) for _, made in legs]
+        except Exception as error:
+            self._failed(leg, error)
             return
-        self._waiting.append(frame)
-        if not self._watching:
-            self._watching = True
-            self._loop.watch(self._sink, WRITE, self._writable)
+        if frames and wanted in self._ends:
+            self._push(leg, frames[0])
+        else:
+            self._done(leg)  # nobody wants it any more
 
-    def _writable(self, mask: int) -> None:
-        waiting = self._waiting
-        while waiting:
-            try:
-                zmq.Socket.send(self._sink, waiting[0], zmq.NOBLOCK)
-            except Again:
-                return
-            waiting.popleft()
-        self._watching = False
-        self._loop.unwatch(self._sink)
+    def _undecodable(self, delivery: Delivery, error: Exception) -> None:
+        """It goes to the dead letters at once; what is only too late is dropped on purpose."""
+        entry = _Entry(delivery, 1)
+        if delivery.tag:
+            self._arrived.append(entry)
+        if isinstance(error, _TooLate):
+            log.warning("%s: a message on %s was dropped: %s.", self._who, delivery.address, error)
+            entry.legs = 0
+            self._loop.defer(self._acknowledge)
+        else:
+            self._bury(_Leg(delivery, "", entry), error)
+
+    def _store_behind(self) -> None:
+        """Deliveries that wait behind others of their key are stored together, then acknowledged."""
+        legs, self._behind = self._behind, []
+        retrying = self._retrying
+        if not legs or retrying is None:
+            return
+        if retrying.queue_behind([(self._letter_of(leg), self._key(leg)) for leg in legs]):
+            for leg in legs:
+                self._done(leg)
+            self._acknowledge()
+        else:
+            self._behind = legs + self._behind
+            self._loop.call_later(TRY_AGAIN, self._store_behind)
+
+    # -- back from the pipes -----------------------------------------------------------------------------------------
 
     def _settled(self, receipt: Receipt) -> None:
         """Any thread: hand the receipt back to the loop, once per batch."""
@@ -162,30 +214,78 @@ class Inflow:
         back = self._back
         while back:
             receipt = back.popleft()
-            entry: Any = receipt.token
-            if receipt.error is None or isinstance(receipt.error, MessageError):
-                entry.done = True
+            leg: Any = receipt.token
+            if receipt.error is None:
+                self._done(leg)
             else:
-                self._failed(entry, receipt.error)
+                self._failed(leg, receipt.error)
         self._acknowledge()
 
-    def _failed(self, entry: _Entry, error: BaseException) -> None:
-        if entry.tries >= MOST_TRIES:
-            log.error("%s: a message on %s was set aside after %d tries: %s: %s",
-                      self._who, entry.delivery.address, entry.tries, type(error).__name__, error)  # fmt: skip
-            entry.done = True
+    def _done(self, leg: _Leg) -> None:
+        if leg.letter and self._retrying is not None:
+            self._retrying.outcome(leg.letter, None, final=True)
+        if leg.entry is not None:
+            leg.entry.legs -= 1
+
+    def _failed(self, leg: _Leg, error: BaseException) -> None:
+        hopeless = isinstance(error, MessageError)
+        retrying = self._retrying
+        if self._stopping and not hopeless:
+            if leg.letter and retrying is not None:
+                retrying.put_back(leg.letter)
+        elif leg.letter:
+            if retrying is not None:
+                retrying.outcome(leg.letter, error, final=hopeless)
+        elif hopeless:
+            self._bury(leg, error)
+        elif retrying is not None and retrying.keep(self._letter_of(leg), self._key(leg), error):
+            self._done(leg)
+        else:
+            self._loop.call_later(TRY_AGAIN, lambda: self._again(leg))
+
+    def _bury(self, leg: _Leg, error: BaseException) -> None:
+        retrying = self._retrying
+        if retrying is None:
+            log.warning("%s: a message on %s was set aside: %s: %s",
+                        self._who, leg.delivery.address, type(error).__name__, error)  # fmt: skip
+        elif not retrying.bury(self._letter_of(leg), self._key(leg), error):
+            self._loop.call_later(TRY_AGAIN, lambda: self._bury(leg, error))
             return
-        delay = FIRST_RETRY * 2.0 ** (entry.tries - 1)
-        entry.tries += 1
-        log.warning("%s: a message on %s failed (%s: %s); trying again in %.1f s.",
-                    self._who, entry.delivery.address, type(error).__name__, error, delay)  # fmt: skip
-        self._loop.call_later(delay, lambda: self._push(entry))
+        if leg.entry is not None:
+            leg.entry.legs -= 1
+        self._loop.defer(self._acknowledge)
+
+    def _again(self, leg: _Leg) -> None:
+        """It failed and could not be stored: try it once more, unacknowledged."""
+        try:
+            made = dict(self._route(leg.delivery)).get(leg.route)
+            frame = pickle.dumps(made, pickle.HIGHEST_PROTOCOL)
+        except Exception as error:
+            self._failed(leg, error)
+            return
+        self._push(leg, frame)
 
     def _acknowledge(self) -> None:
         """Acknowledge in order of arrival (MQTT 5 section 4.6), as far as everything before is done."""
         arrived = self._arrived
         done = []
-        while arrived and arrived[0].done:
+        while arrived and arrived[0].legs <= 0:
             done.append(arrived.popleft().delivery)
         if done:
             self._port.settle(done)
+
+    def _key(self, leg: _Leg) -> str:
+        """What keeps messages in order: one key's wait for each other, in each pipe for itself."""
+        key = self._order_key(leg.delivery) if self._order_key is not None else leg.delivery.address
+        return f"{leg.route}|{key}" if leg.route else key
+
+    def _letter_of(self, leg: _Leg) -> Delivery:
+        return _with_headers(leg.delivery, {**(leg.delivery.headers or {}), _ROUTE: leg.route}) if leg.route else leg.delivery
+
+
+class _TooLate(MessageError):
+    """The message's life was over before it was delivered."""
+
+
+def _with_headers(delivery: Delivery, headers: Mapping[str, Any]) -> Delivery:
+    return msgspec.structs.replace(delivery, headers=headers or None)

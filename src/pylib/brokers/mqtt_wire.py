@@ -12,8 +12,9 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import MQTTException, Properties
+from paho.mqtt.properties import Properties
 
 from pylib.brokers.dial import BufferedSocket
 

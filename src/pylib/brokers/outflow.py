@@ -8,12 +8,12 @@ from functools import partial
 from typing import Final
 
 import zmq
-from zmq.error import Again
+from zmq.error import Again, ZMQError
 
 from pylib.brokers.port import Expired, Outgoing, Port
 from pylib.brokers.spooling import Spooling
 from pylib.delivery.spool import Spool
-from pylib.errors import MessageError, Rejected
+from pylib.errors import DecodeError, MessageError, PylibError, Rejected
 from pylib.runtime.here import HERE
 from pylib.runtime.loop import READ, Loop
 from pylib.runtime.receipts import Receipt
@@ -99,6 +99,12 @@ class Outflow:
                 message = source.recv_pyobj(zmq.NOBLOCK)
             except Again:
                 return
+            except (ZMQError, PylibError):
+                raise
+            except Exception as error:  # bytes that nobody pickled, or an object that refuses to be made again
+                receipts, HERE.receipts = HERE.receipts, ()
+                self._settle(receipts, DecodeError(f"it is no Python object: {type(error).__name__}: {error}"))
+                continue
             receipts, HERE.receipts = HERE.receipts, ()
             self._publish(message, receipts)
         if port.room <= 0:
@@ -110,9 +116,9 @@ class Outflow:
             self._port.publish(outgoing, receipts)
             self.sent += 1
         except MessageError as error:
-            self._settle(receipts, error)
+            self._settle(receipts, _named(error, message))
         except Exception as error:  # whatever an encoder trips over must not cost the thread: the message is at fault
-            self._settle(receipts, Rejected(f"{type(error).__name__}: {error}"))
+            self._settle(receipts, _named(Rejected(f"{type(error).__name__}: {error}"), message))
 
     def outcome(self, token: object, error: Exception | None) -> None:
         """What became of a message at the port."""
@@ -134,3 +140,15 @@ class Outflow:
             log.warning("%s: a message was set aside: %s", self._who, error)
         for receipt in receipts:
             receipt.fail(error)
+
+
+def _named(error: MessageError, message: object) -> MessageError:
+    """The error with the topic or routing key in it, so that whoever reads the log knows which sender to look at."""
+    if isinstance(message, Outgoing):
+        address: object = message.address
+    else:
+        address = message[0] if isinstance(message, tuple) and message else None
+    if not isinstance(address, str):
+        return error
+    shown = repr(address[:40])
+    return error if shown[:-1] in str(error) else type(error)(f"to {shown}: {error}")

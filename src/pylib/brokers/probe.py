@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
-from pika.exceptions import AMQPError
-
 from pylib.brokers.addresses import Address
 from pylib.brokers.pika import parameters_for
 from pylib.brokers.pika_errors import RabbitUnavailable, translate
@@ -19,6 +15,8 @@ __all__ = ["probe_rabbit"]
 
 # Time for pika to let go of its socket once everything is said.
 _LAST_ROUND = 0.005
+# The same for a connection that is still being made, where a name look-up may have to end first.
+_HANG_UP = 0.1
 
 
 def probe_rabbit(options: RabbitOptions, latch: Latch) -> None:
@@ -55,16 +53,17 @@ def _try(options: RabbitOptions, address: Address, who: str, latch: Latch) -> De
         loop.call_later(_LAST_ROUND, loop.stop)
 
     loop.watch(latch.gate.fileno(), READ, lambda mask: loop.stop())
+    shim = PikaLoop(loop)
     try:
-        connection = Connection(loop, PikaLoop(loop), parameters_for(options, address), on_open_callback=opened,
-                                on_open_error_callback=failed, on_close_callback=failed)  # fmt: skip
+        Connection(loop, shim, parameters_for(options, address), on_open_callback=opened, on_open_error_callback=failed,
+                   on_close_callback=failed)  # fmt: skip
         loop.run()
-        if not outcome:  # stopped: take the half-made connection down before the loop goes
+        stopped = not outcome
+        if stopped:  # take the half-made connection down before the loop goes
             loop.unwatch(latch.gate.fileno())
-            with contextlib.suppress(AMQPError):
-                connection.close()
-            loop.call_later(_LAST_ROUND, loop.stop)
+            shim.hang_up()
+            loop.call_later(_HANG_UP, loop.stop)
             loop.run()
     finally:
         loop.close()
-    return outcome[0] if outcome else RabbitUnavailable(f"{who}: stopped while connecting")
+    return outcome[0] if not stopped else RabbitUnavailable(f"{who}: stopped while connecting")

@@ -30,6 +30,7 @@ from pylib.delivery.spool_table import (
     READ,
     ROW_OVERHEAD,
     Run,
+    checksum,
     delete_address,
     delete_run,
     drop_head,
@@ -41,7 +42,7 @@ from pylib.delivery.sqlite import Corrupt, StoreBroken, StoreFull, advice
 from pylib.errors import ConfigError
 from pylib.runtime.clock import SYSTEM_CLOCK, Clock
 
-__all__ = ["Item", "Spool", "SpoolBroken", "SpoolFull", "SpoolLimits"]
+__all__ = ["DEFAULT_LIMITS", "Item", "Spool", "SpoolBroken", "SpoolFull", "SpoolLimits"]
 
 log = logging.getLogger("pylib.spool")
 
@@ -85,6 +86,9 @@ class SpoolLimits:
             raise ConfigError(f'SpoolLimits: policy is "block", "drop_oldest" or "drop_newest", not {self.policy!r}.')
 
 
+DEFAULT_LIMITS = SpoolLimits()
+
+
 class Item(msgspec.Struct, frozen=True, gc=False):
     """One waiting message. ``expires_at`` is in seconds since the epoch."""
 
@@ -98,7 +102,7 @@ class Spool:
     """A bounded first-in, first-out queue in the SQLite file ``path``. Opens nothing until :meth:`open`."""
 
     def __init__(
-        self, path: str | os.PathLike[str], limits: SpoolLimits = SpoolLimits(), clock: Clock = SYSTEM_CLOCK
+        self, path: str | os.PathLike[str], limits: SpoolLimits = DEFAULT_LIMITS, clock: Clock = SYSTEM_CLOCK
     ) -> None:
         self.limits: Final = limits
         self.dropped = 0
@@ -196,7 +200,15 @@ class Spool:
         now = self._clock.time()
         numbers = count(self._next_row)
         rows = [
-            (next(numbers), len(address) + len(data) + ROW_OVERHEAD, now, expires_at, address, data)
+            (
+                next(numbers),
+                len(address) + len(data) + ROW_OVERHEAD,
+                checksum(address, data),
+                now,
+                expires_at,
+                address,
+                data,
+            )
             for address, data, expires_at in batch
         ]
         new_bytes = sum([row[1] for row in rows])
@@ -256,11 +268,13 @@ class Spool:
         while len(items) < most:
             wanted = most - len(items)
             found = self._database.query(lambda c: c.execute(READ, (after_row, self._next_row, wanted)).fetchall())  # noqa: B023
-            for row, address, data, expires_at, stored_at in found:
+            for row, address, data, expires_at, stored_at, check in found:
                 if self._removing and any(first <= row <= last for first, last in self._removing):
                     continue
                 if stored_at < oldest or (expires_at is not None and expires_at <= now):
                     over.append(row)
+                elif check != checksum(address, data):
+                    raise Corrupt(f"The spool {self._database.path} is damaged: message {row} is not what was stored.")
                 else:
                     items.append(Item(row, address, data, expires_at))
             if len(found) < wanted:

@@ -31,9 +31,7 @@ class Database:
     Parameters as for :func:`pylib.delivery.sqlite.connect`. Opens nothing.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, kind: str, application_id: int, migrations: Sequence[str]
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, kind: str, application_id: int, migrations: Sequence[str]) -> None:
         self.path = Path(path)
         self._kind = kind
         self._application_id = application_id

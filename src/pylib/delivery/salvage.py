@@ -12,13 +12,13 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pylib.delivery.spool_table import APPLICATION_ID, INSERT, MIGRATIONS, ROW_OVERHEAD, StoredRow
+from pylib.delivery.spool_table import APPLICATION_ID, INSERT, MIGRATIONS, ROW_OVERHEAD, StoredRow, checksum
 from pylib.delivery.sqlite import SIDE_FILES, connect, is_corrupt, sync_folder
 
 __all__ = ["finish", "salvage"]
 
 LAST_ROW = 2**62
-COLUMNS = "row, size, stored_at, expires_at, address, data"
+COLUMNS = "row, size, checksum, stored_at, expires_at, address, data"
 FORWARD = f"SELECT {COLUMNS} FROM spool WHERE row > ? ORDER BY row"
 BACKWARD = f"SELECT {COLUMNS} FROM spool WHERE row > ? AND row <= ? ORDER BY row DESC"
 
@@ -69,8 +69,13 @@ def _beside(path: Path) -> Path:
 
 def _readable(path: Path) -> Iterator[StoredRow]:
     """Every row that can be reached: forwards to the damage, over it in growing steps, and back to its other side."""
+    if path.stat().st_size == 0:
+        return  # SQLite would delete the log beside it
     try:
-        old = sqlite3.connect(path, isolation_level=None)
+        # Read only: the damaged file is evidence, and closing it must not write its log into it.
+        old = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        # A file shorter than it claims to be is otherwise not read at all.
+        old.execute("PRAGMA writable_schema=ON")
     except sqlite3.Error:
         return
     # Text that is none must not end the search: it is judged with the rest of its row.
@@ -105,7 +110,7 @@ def _backwards(old: sqlite3.Connection, after: int, last: int) -> Iterator[Store
 
 
 def _plausible(row: Sequence[object]) -> bool:
-    number, size, stored_at, expires_at, address, data = row
+    number, size, check, stored_at, expires_at, address, data = row
     return (
         isinstance(number, int)
         and isinstance(address, str)
@@ -113,4 +118,5 @@ def _plausible(row: Sequence[object]) -> bool:
         and isinstance(stored_at, float)
         and (expires_at is None or isinstance(expires_at, float))
         and size == len(address) + len(data) + ROW_OVERHEAD
+        and check == checksum(address, data)
     )

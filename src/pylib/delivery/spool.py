@@ -402,9 +402,7 @@ class Spool:
             lost = f"up to {gap} are lost" if gap else "none before the last of them is lost"
         else:
             lost = "how many it held is not known"
-        log.error(
-            "Of the messages in the spool %s %d were saved and %s. The damaged file is %s.", path, saved, lost, kept
-        )
+        log.error("Of the messages in the spool %s %d were saved and %s. The damaged file is %s.", path, saved, lost, kept)
         self._checked = False
 
     # ----------------------------------------------------------------------------------------------------- said once

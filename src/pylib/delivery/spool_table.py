@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from typing import Final
+from zlib import crc32
 
 __all__ = [
     "APPLICATION_ID",
@@ -14,6 +15,7 @@ __all__ = [
     "ROW_OVERHEAD",
     "Run",
     "StoredRow",
+    "checksum",
     "delete_address",
     "delete_run",
     "drop_head",
@@ -25,28 +27,33 @@ __all__ = [
 Run = tuple[int, int]
 """Rows from the first to the last, both included."""
 
-StoredRow = tuple[int, int, float, float | None, str, bytes]
-"""row, size, stored_at, expires_at, address, data."""
+StoredRow = tuple[int, int, int, float, float | None, str, bytes]
+"""row, size, checksum, stored_at, expires_at, address, data."""
 
 APPLICATION_ID: Final = 0x70795350  # "pySP"
 
-ROW_OVERHEAD: Final = 32
+ROW_OVERHEAD: Final = 36
 """Bytes that a message takes on disk beside its address and data; counted against the limit."""
 
 MIGRATIONS: Final = (
     # Version 1. Small columns first: what scans them need not follow a large message's overflow pages. Rows are
     # numbered by us, upwards and never twice within a process, so that "after this row" keeps its meaning.
     """
-    CREATE TABLE spool (row INTEGER PRIMARY KEY, size INTEGER NOT NULL, stored_at REAL NOT NULL, expires_at REAL,
-        address TEXT NOT NULL, data BLOB NOT NULL);
+    CREATE TABLE spool (row INTEGER PRIMARY KEY, size INTEGER NOT NULL, checksum INTEGER NOT NULL,
+        stored_at REAL NOT NULL, expires_at REAL, address TEXT NOT NULL, data BLOB NOT NULL);
     CREATE INDEX spool_expires ON spool (expires_at) WHERE expires_at IS NOT NULL;
     """,
 )
 
-INSERT: Final = "INSERT INTO spool (row, size, stored_at, expires_at, address, data) VALUES (?, ?, ?, ?, ?, ?)"
+INSERT: Final = "INSERT INTO spool (row, size, checksum, stored_at, expires_at, address, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
 READ: Final = (
-    "SELECT row, address, data, expires_at, stored_at FROM spool WHERE row > ? AND row < ? ORDER BY row LIMIT ?"
+    "SELECT row, address, data, expires_at, stored_at, checksum FROM spool WHERE row > ? AND row < ? ORDER BY row LIMIT ?"
 )
+
+
+def checksum(address: str, data: bytes) -> int:
+    """SQLite notices a damaged page, but not a damaged message on a sound one."""
+    return crc32(data, crc32(address.encode()))
 
 
 def runs(rows: Sequence[int]) -> list[Run]:

@@ -1,6 +1,6 @@
 """MQTT to RabbitMQ, nothing lost: an event is acknowledged to the MQTT broker when RabbitMQ has confirmed it.
 
-    python examples/bridge.py MQTT AMQP [--through N]
+    python examples/bridge.py MQTT AMQP [--spool PATH] [--through N]
 
 MQTT and AMQP are ports or addresses. Takes ``bench/#`` at QoS 1 under a persistent session and publishes to the durable topic
 exchange ``bench``, slashes as dots. Prints ``ready`` once both sides are up.
@@ -12,6 +12,7 @@ import argparse
 import threading
 
 from pylib.app import ZmqRelay
+from pylib.brokers.identity import forward
 from pylib.brokers.port import Delivery
 from pylib.brokers.topics import topic_to_key
 from pylib.mqtt import MqttSubscriber
@@ -26,42 +27,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="MQTT to RabbitMQ, nothing lost.")
     parser.add_argument("mqtt", help="port or address of the MQTT broker")
     parser.add_argument("amqp", help="port or address of RabbitMQ")
+    parser.add_argument("--spool", metavar="PATH", help="file in which events wait while RabbitMQ is away")
     parser.add_argument("--through", type=int, default=0, help="relays in between")
     options = parser.parse_args()
     configure_logging()
     SignalHandler()
-    up = threading.Barrier(3)
+    up = threading.Semaphore(0)
 
     pipes = [f"inproc://stage-{n}" for n in range(options.through)] + ["inproc://rabbit-mq-publisher"]
-    relay = RabbitMQRelay(pipes[-1], address(options.amqp), "bench", wait=True, on_ready=ready_once(up))
+    relay = RabbitMQRelay(pipes[-1], address(options.amqp), "bench", wait=True, spool=options.spool, on_ready=up.release)
     stages = [ZmqRelay(f"stage {n}", pipes[n], pipes[n + 1]) for n in range(options.through)]
     subscriber = MqttSubscriber(
-        address(options.mqtt), "bench/#", sink_url=pipes[0], client_id="bridge", decode=to_rabbit, on_ready=ready_once(up)
+        address(options.mqtt), "bench/#", sink_url=pipes[0], client_id="bridge", decode=to_rabbit, on_ready=up.release
     )
     for thread in (relay, *reversed(stages), subscriber):
         thread.start()
-    up.wait()
+    up.acquire()
+    up.acquire()
     print("ready", flush=True)
     interruptable_sleep.wait()
     zmq_term()
     bye()
 
 
-def to_rabbit(delivery: Delivery) -> tuple[str, bytes]:
-    return topic_to_key(delivery.address), delivery.body
+def to_rabbit(delivery: Delivery) -> tuple[str, bytes, dict[str, object]]:
+    return forward(delivery, topic_to_key(delivery.address))
 
 
 def address(text: str) -> str:
     return f"127.0.0.1:{text}" if text.isdigit() else text
-
-
-def ready_once(barrier):
-    told = []
-    def tell():
-        if not told:
-            told.append(True)
-            threading.Thread(target=barrier.wait, daemon=True).start()
-    return tell
 
 
 if __name__ == "__main__":

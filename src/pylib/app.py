@@ -9,10 +9,11 @@ from types import GeneratorType
 from typing import Any
 
 import zmq
-from zmq.error import ContextTerminated
+from zmq.error import Again, ContextTerminated
 
 from pylib.errors import MessageError, Rejected
 from pylib.observe.reporting import report
+from pylib.runtime.here import HERE
 from pylib.runtime.loop import READ, Loop
 from pylib.runtime.member import DEFAULT_DEADLINE, STOP, Member, RestartPolicy
 from pylib.runtime.receipts import fail_handling, settle_handling
@@ -136,8 +137,10 @@ class ZmqRelay(LoopThread, Closable):
     Write ``process(message)``, which returns the message to send, ``None`` to send nothing, or a generator of several. Or
     write ``process_message(sink_socket)``, which receives and sends by itself, one message a call.
 
-    A ``MessageError`` sets the one message aside, logged with its reason, and the thread goes on; any other exception is the
-    thread's death, and its restart policy decides. PULL binds ``source_zmq_url`` at construction; PUSH connects to the sink.
+    A ``process`` that raises fails the one message, and the thread goes on: a message that came from a broker is tried again
+    later and becomes a dead letter in the end, at once for a ``MessageError``; one from within is logged and dropped. An
+    exception out of an own ``process_message`` is the thread's death, but for a ``MessageError``, and its restart policy
+    decides. PULL binds ``source_zmq_url`` at construction; PUSH connects to the sink.
     """
 
     def __init__(
@@ -183,18 +186,56 @@ class ZmqRelay(LoopThread, Closable):
         settle_handling()
 
     def _serve(self, most: int) -> None:
-        socket, sink = self.socket, self._sink
-        member, monotonic = self.member, self.runtime.clock.monotonic
+        if type(self).process_message is ZmqRelay.process_message:
+            self._relay(most)
+        else:
+            self._call_process_message(most)
+
+    def _relay(self, most: int) -> None:
+        """A batch through ``process``. The common case, one message in and one out, hands the receipts on untouched."""
+        socket, sink, process, member = self.socket, self._sink, self.process, self.member
+        monotonic = self.runtime.clock.monotonic
+        for _ in range(most):
+            try:
+                message, carried = socket.take()
+            except Again:
+                return
+            member.busy_since = monotonic()
+            try:
+                result = process(message)
+                if result is not None and type(result) is not GeneratorType:
+                    sink.pass_on(result, carried)
+                    continue
+                for each in result or ():
+                    sink.send_pyobj(each)
+            except ContextTerminated:
+                raise
+            except Exception as error:
+                self._failed(error)
+            else:
+                settle_handling()
+
+    def _call_process_message(self, most: int) -> None:
+        socket, member, monotonic = self.socket, self.member, self.runtime.clock.monotonic
         for _ in range(most):
             if not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
                 break
             member.busy_since = monotonic()
             try:
-                self.process_message(sink)
+                self.process_message(self._sink)
             except MessageError as error:
-                log.warning("%s: a message was set aside: %s: %s", self.name, type(error).__name__, error)
-                fail_handling(error)
+                self._failed(error)
         settle_handling()
+
+    def _failed(self, error: Exception) -> None:
+        """One message failed: whoever took it from its broker decides what follows; a message from within ends here."""
+        receipts = HERE.receipts
+        fail_handling(error)
+        if isinstance(error, MessageError):
+            log.warning("%s: a message was set aside: %s: %s", self.name, type(error).__name__, error)
+        elif not receipts:
+            log.error("%s: a message was dropped: %s: %s", self.name, type(error).__name__, error, exc_info=error)
+            report(error, thread=self.name)
 
 
 class ZmqWorker(LoopThread, Closable):

@@ -150,6 +150,23 @@ class Socket(zmq.Socket[bytes]):
         frame = self.registry.receipts.enclose(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL), receipt)
         self._send(frame, 0, True, False)
 
+    def take(self) -> tuple[Any, bytes]:
+        """The next object without waiting, and the receipts it carries as they travel, for ``pass_on``. Raises Again.
+
+        For loops: the caller settles or fails the thread's receipts, or passes them on. Only inproc, only PULL.
+        """
+        frame: bytes = zmq.Socket.recv(self, zmq.NOBLOCK)
+        obj = pickle.loads(frame)  # a pickle ends by itself, so what follows it does no harm
+        if frame[-1] != MARK:
+            return obj, b""
+        bare, HERE.receipts = self.registry.receipts.detach(frame)
+        return obj, frame[len(bare) :]
+
+    def pass_on(self, obj: Any, carried: bytes) -> None:
+        """Send an object with the receipts that another came with: the thread's hold on them goes along. Blocks while full."""
+        self._send(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL) + carried, 0, True, False)
+        HERE.receipts = ()
+
     def recv_pyobj(self, flags: int = 0) -> Any:
         if not self._local:
             raise PylibError(f"Python objects travel on inproc only, not on {', '.join(self.endpoints)}: use recv() there")

@@ -53,6 +53,8 @@ def test_the_thermometer_says_that_it_is_there_and_what_it_reads(home: Home, rab
         with home.example("thermometer.py", "--alarm", "0") as thermometer:
             for method, _, body in channel.consume(queue, auto_ack=True, inactivity_timeout=20):
                 assert method is not None, thermometer.output
+                assert method.routing_key is not None
+                assert body is not None
                 bodies[method.routing_key] = msgspec.msgpack.decode(body)["data"]
                 if len(bodies) == 2:
                     break

@@ -57,7 +57,7 @@ def stopped_within(program: Program) -> float:
     took = time.monotonic() - began
     assert code == 0, program.output
     assert "Traceback" not in program.output, program.output
-    assert "did not stop" not in program.output, program.output
+    assert "Did not stop" not in program.output, program.output
     assert not any(child.is_running() for child in children)
     if took > SECONDS / 2:
         print(f"slow, {took * 1000:.0f} ms: {' '.join(program.argv)}\n{program.output}")

@@ -137,6 +137,14 @@ class Bridge:
         self._loop.call_later(max(0.0, seconds - 0.02), self._give_up)
         self._look(self._loop.monotonic() + max(0.0, seconds - _GOODBYE))
 
+    def abandon(self) -> None:
+        """The thread ends otherwise than by ``finish``: neither the connection nor a store may outlive it."""
+        if not self._over:
+            self._over = True
+            self._put_away()
+            self._port.abort()
+            self._loop.call_later(_LAST_ROUND, self._loop.stop)
+
     def _look(self, end: float) -> None:
         if self._over:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 from pylib.brokers.bridge import Bridge
@@ -55,7 +56,13 @@ class BridgeRunner:
 
             loop.watch(gate, READ, ending)
             bridge.open()
-            loop.run()
+            try:
+                loop.run()
+            except BaseException:
+                bridge.abandon()
+                with contextlib.suppress(Exception):  # the first reason is the one to hear about
+                    loop.run()
+                raise
         finally:
             self._loop = self._bridge = None
             member.loop = None

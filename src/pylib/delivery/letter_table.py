@@ -26,7 +26,7 @@ __all__ = ["COLUMNS", "LetterTable", "Totals", "failure", "letter_of", "safe_tex
 # "PLLT": marks a file of letters, so that no other file is ever taken for one.
 _APPLICATION_ID: Final = 0x504C4C54
 
-log: Final = logging.getLogger("pylib")
+log: Final = logging.getLogger("pylib.store")
 
 MIGRATIONS: Final = (
     # Version 1. `place` is the order among the letters of one key; it is the ident until a replay moves a letter to the

@@ -8,6 +8,7 @@ and only messages of the same key wait. What is due is given out by ``due``; the
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,13 @@ from pylib.runtime.clock import SYSTEM_CLOCK, Clock
 
 __all__ = ["RetryStore"]
 
+log: Final = logging.getLogger("pylib.store")
+
 _JUMP: Final = 1.0
 """Seconds by which wall clock and monotonic clock have to part before the wall clock was set rather than trimmed."""
+
+_MOST_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of bodies after which ``due`` returns what it has."""
 
 _HEAD: Final = (
     "SELECT ident, place, due_at FROM letters WHERE origin = ? AND key = ? AND parked_at IS NULL ORDER BY place LIMIT 1"
@@ -143,20 +149,24 @@ class RetryStore:
             return []
         self._follow_clock()
         letters: list[Letter] = []
-        while len(letters) < most:
-            head = self._pop_due(now)
-            if head is None:
-                break
-            letter = self._read(head)
-            if letter is None:
-                continue
-            if letter.expired(now):
-                age = now - (letter.expires_at or now)
-                self.expired += 1
-                self._park(letter.ident, f"Expired: its time was over {age:.1f} s before it could be tried again", "")
-                continue
-            head.out = True
-            letters.append(letter)
+        expired: list[Letter] = []
+        size = 0
+        # The first error is kept until those that were read are handed over: nobody else would give them out again.
+        try:
+            while len(letters) < most and size < _MOST_BYTES and (head := self._pop_due(now)) is not None:
+                letter = self._read(head)
+                if letter is None:
+                    continue
+                if letter.expired(now):
+                    expired.append(letter)
+                    continue
+                head.out = True
+                letters.append(letter)
+                size += len(letter.body)
+            self._expire(expired, now)
+        except StoreBroken:
+            if not letters:
+                raise
         return letters
 
     def next_due(self) -> float | None:
@@ -205,7 +215,7 @@ class RetryStore:
     def park(self, ident: int, error: str, traceback: str) -> bool:
         """Give up: it becomes a dead letter, in one transaction. Returns False where it was not waiting any more."""
         self._load()
-        return self._park(ident, error, traceback)
+        return self._park([(ident, error, traceback)]) == 1
 
     def put_back(self, ident: int) -> None:
         """It was given out and not tried: ``due`` may return it again."""
@@ -298,9 +308,7 @@ class RetryStore:
     def _read(self, head: _Head) -> Letter | None:
         try:
             with self._guard():
-                rows = self._table.query(
-                    f"SELECT {COLUMNS} FROM letters WHERE ident = ? AND parked_at IS NULL", head.ident
-                )
+                rows = self._table.query(f"SELECT {COLUMNS} FROM letters WHERE ident = ? AND parked_at IS NULL", head.ident)
         except StoreBroken:
             heapq.heappush(self._queue, head)
             raise
@@ -314,22 +322,39 @@ class RetryStore:
         rows = self._table.query(_HEAD, self._origin, key)
         return _head(key, rows)
 
-    def _park(self, ident: int, error: str, traceback: str) -> bool:
-        error, traceback = failure(error, traceback)
+    def _expire(self, letters: Sequence[Letter], now: float) -> None:
+        if not letters:
+            return
+        self.expired += self._park(
+            [(letter.ident, f"Expired: its time was over {now - (letter.expires_at or now):.1f} s before this try", "")
+             for letter in letters]
+        )  # fmt: skip
+        log.warning(
+            "%d messages for %s had expired before they could be tried again; they are dead letters now.",
+            len(letters),
+            self._origin,
+        )
+
+    def _park(self, given_up: Sequence[tuple[int, str, str]]) -> int:
         heads: dict[str, _Head | None] = {}
-        dropped = 0
+        parked = 0
         with self._guard(), self._table.transaction() as connection:
-            for (key,) in connection.execute(
-                "UPDATE letters SET parked_at = ?, error = ?, traceback = CASE ? WHEN '' THEN traceback ELSE ? END, "
-                "size = length(body) + length(headers) + length(address) + ? "
-                "WHERE ident = ? AND parked_at IS NULL RETURNING key",
-                (self._clock.time(), error, traceback, traceback, len(error) + len(traceback), ident),
-            ).fetchall():
+            for ident, error, traceback in given_up:
+                error, traceback = failure(error, traceback)
+                for (key,) in connection.execute(
+                    "UPDATE letters SET parked_at = ?, error = ?, traceback = CASE ? WHEN '' THEN traceback ELSE ? END, "
+                    "size = length(body) + length(headers) + length(address) + ? "
+                    "WHERE ident = ? AND parked_at IS NULL RETURNING key",
+                    (self._clock.time(), error, traceback, traceback, len(error) + len(traceback), ident),
+                ).fetchall():
+                    parked += 1
+                    heads[key] = None
+            for key in heads:
                 heads[key] = _head(key, connection.execute(_HEAD, (self._origin, key)).fetchall())
             dropped = trim(connection, self._limits)
         self._renew(heads)
         self._table.report_dropped(dropped)
-        return bool(heads)
+        return parked
 
     def _follow_clock(self) -> None:
         """A clock that is set must neither hold up the retries nor fire all of them at once."""

@@ -32,12 +32,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     place = argparse.ArgumentParser(add_help=False)
     where = place.add_argument_group("where the application keeps them")
     where.add_argument("--config", metavar="PATH", help="its settings file (default: APP_CONFIG, else ./app.conf)")
-    where.add_argument(
-        "--state-dir", metavar="DIR", help=f"the folder with its {DATABASE_NAME} (default: [app] state_dir)"
-    )
-    where.add_argument(
-        "--app", metavar="NAME", help="its name, where the folder follows from that (default: [app] name)"
-    )
+    where.add_argument("--state-dir", metavar="DIR", help=f"the folder with its {DATABASE_NAME} (default: [app] state_dir)")
+    where.add_argument("--app", metavar="NAME", help="its name, where the folder follows from that (default: [app] name)")
     place.add_argument("--json", action="store_true", help="print JSON, for other programs")
     chosen = argparse.ArgumentParser(add_help=False)
     chosen.add_argument("--address", metavar="PATTERN", help="only this topic or routing key; * stands for anything")
@@ -58,9 +54,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     replay = verbs.add_parser("replay", parents=[place, chosen], help="have them tried again")
     replay.add_argument("idents", type=_at_least(1), nargs="*", metavar="ID")
     replay.add_argument("--all", action="store_true", help="all, or all that --address and --origin choose")
-    replay.add_argument(
-        "--force", action="store_true", help="also those whose time is over: a stale command may be sent"
-    )
+    replay.add_argument("--force", action="store_true", help="also those whose time is over: a stale command may be sent")
     replay.set_defaults(run=_replay, parser=replay)
 
     drop = verbs.add_parser("drop", parents=[place, chosen], help="delete them for good")
@@ -104,7 +98,7 @@ def _show(options: argparse.Namespace) -> int:
         _print_json(_whole(letter, body))
         return 0
     for name, text in _lines(letter):
-        print(f"{name + ':':<14}{visible(text)}")
+        print(f"{name + ':':<14} {visible(text)}")
     print(f"\npayload ({len(letter.body)} bytes, {body.kind}):\n{body.text}")
     if letter.traceback:
         print(f"\n{visible(letter.traceback.rstrip(), lines=True)}")
@@ -172,7 +166,7 @@ def _report(options: argparse.Namespace, verb: str, count: int, done: list[int],
 def _opened(options: argparse.Namespace) -> Iterator[DeadLetters]:
     path = _database(options)
     if not path.exists():
-        print(f"pylib: {_not_there(path)}", file=sys.stderr)
+        print(f"pylib: {_not_there(path, look_around=options.state_dir is None)}", file=sys.stderr)
     letters = DeadLetters(path)
     try:
         yield letters
@@ -189,10 +183,10 @@ def _database(options: argparse.Namespace) -> Path:
     return store_path(AppConfig(options.config, environ))
 
 
-def _not_there(path: Path) -> str:
+def _not_there(path: Path, *, look_around: bool) -> str:
     text = f"There is no {path}: either nothing has failed yet, or the application keeps it elsewhere"
     others = sorted(found.parent.name for found in path.parent.parent.glob(f"*/{DATABASE_NAME}"))
-    if others:
+    if look_around and others:
         return f"{text}: --app NAME looks for another one, and there are {', '.join(map(visible, others[:10]))}."
     return f"{text}: say where with --config PATH, --state-dir DIR or --app NAME."
 

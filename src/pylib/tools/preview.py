@@ -43,14 +43,15 @@ def preview(body: bytes, content_type: str | None) -> Preview:
         except (DecodeError, msgspec.MsgspecError, ValueError, TypeError):
             continue
         name = "JSON" if "json" in kind else "MessagePack"
-        return Preview(name, msgspec.json.decode(encoded), _shortened(visible(text, lines=True)))
+        return Preview(name, msgspec.json.decode(encoded), _shortened(visible(text, lines=True), len(text)))
     try:
-        text = _hide_text(body.decode())
+        whole = body.decode()
     except UnicodeDecodeError:
         return _hexadecimal(body)
-    if "\0" in text:
+    if "\0" in whole:
         return _hexadecimal(body)
-    text = _shortened(visible(text, lines=True))
+    # Twice what is shown is looked at, so that a secret that the end cuts in two is hidden, too.
+    text = _shortened(visible(_hide_text(whole[: 2 * _TEXT_LIMIT]), lines=True), len(whole))
     return Preview("text", text, text)
 
 
@@ -98,7 +99,8 @@ def _hexadecimal(body: bytes) -> Preview:
     return Preview("binary", text, text)
 
 
-def _shortened(text: str) -> str:
-    if len(text) <= _TEXT_LIMIT:
+def _shortened(text: str, whole: int) -> str:
+    """What is shown of a text of ``whole`` characters."""
+    if whole <= _TEXT_LIMIT:
         return text
-    return f"{text[:_TEXT_LIMIT]}\n... and {len(text) - _TEXT_LIMIT} characters more"
+    return f"{text[:_TEXT_LIMIT]}\n... and {max(1, whole - _TEXT_LIMIT)} characters more"

@@ -248,6 +248,21 @@ def test_a_message_that_changed_on_a_sound_page_is_never_handed_out(tmp_path: Pa
     spool.close()
 
 
+def test_damage_while_the_spool_was_closed_is_found_when_it_is_opened_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "s"
+    spool = opened(path)
+    spool.append([entry(number, 1000) for number in range(400)])
+    spool.close()
+    with path.open("r+b") as file:
+        file.seek(20480)
+        file.write(b"\xee" * 4096)
+    spool.open()
+    assert "were saved" in caplog.text
+    spool.close()
+
+
 def test_a_kill_between_salvage_and_renaming_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "s"
     filled(path, 10)

@@ -152,8 +152,16 @@ class Spool:
 
     def close(self) -> None:
         """Close the file. What waits stays on disk. Never raises."""
+        if self._removing and self._database.is_open:
+            try:
+                self._delete(())
+            except StoreBroken:
+                pass  # they are sent once more after the next start
         self._wanted = False
         self._database.close()
+        # From here on the file may have another owner: nothing that we know about it stays true.
+        self._checked = False
+        self._removing, self._removing_count = [], 0
 
     def append(self, batch: Sequence[Entry]) -> None:
         """Store ``(address, data, expires_at)`` in order, in one transaction; on return they are safe on disk.

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pika
 from pika.channel import Channel
+from pika.exceptions import ChannelClosed
 
 from pylib.brokers.addresses import Address, TlsOptions
 from pylib.brokers.backoff import Reconnector
@@ -290,7 +291,8 @@ class PikaPort:
         self._lost(translate(error, self.name, self._address))
 
     def _channel_closed(self, channel: Channel, reason: Exception) -> None:
-        if channel is self._channel and not self._closing:
+        # When the connection goes its channels go first; that is no suspicion against anything that was published.
+        if isinstance(reason, ChannelClosed) and channel is self._channel and not self._closing:
             # RabbitMQ refused something we did: the messages under way are the suspects.
             self._publisher.down(suspect=True)
             self._lost(ConnectionLost(f"{self.name}: it closed our channel: {getattr(reason, 'reply_text', reason)}"))

@@ -69,7 +69,7 @@ def test_bad_messages_on_mqtt_cost_themselves_and_the_good_ones_around_them_pass
         assert hub.running
         said = warnings(hub.output)
         for topic in BAD_ON_MQTT:
-            about = [line for line in said if f"a message on {topic} was set aside: " in line]
+            about = [line for line in said if f"a message on {topic} was set aside" in line]
             assert len(about) == 1, (topic, said)
             assert len(about[0]) < 500
         assert len(said) == len(BAD_ON_MQTT)
@@ -90,7 +90,7 @@ def test_bad_messages_on_rabbitmq_cost_themselves_and_the_good_ones_around_them_
         assert hub.running
         said = warnings(hub.output)
         for routing_key in BAD_ON_RABBITMQ:
-            about = [line for line in said if f"a message on {routing_key} was set aside: " in line]
+            about = [line for line in said if f"a message on {routing_key} was set aside" in line]
             assert len(about) == 1, (routing_key, said)
         assert len(said) == len(BAD_ON_RABBITMQ)
         queue = "event-processor.test-device.test_home.event.#"

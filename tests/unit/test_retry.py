@@ -300,6 +300,45 @@ def test_a_locked_file_raises_within_its_time_and_works_again_afterwards(store: 
     assert store.waiting_keys() == {"a", "b"}
 
 
+def test_what_could_not_be_parked_is_not_forgotten(store: RetryStore, database: Path, virtual_clock: VirtualClock) -> None:
+    now = virtual_clock.time()
+    store.put(letter("siren", expires_at=now - 1.0))
+    store.put(letter("hall", b"good"))
+    other = sqlite3.connect(database, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        assert bodies(store.due(now)) == [b"good"], "what is good is tried although the other cannot be parked"
+        with pytest.raises(StoreBroken, match="locked"):
+            store.due(now)
+    finally:
+        other.close()
+    assert store.due(now) == []
+    assert store.waiting_keys() == {"hall"}
+    assert store.expired == 1
+
+
+def test_an_outcome_that_could_not_be_stored_can_be_told_again(store: RetryStore, database: Path) -> None:
+    store.put(letter())
+    [out] = store.due(1.0)
+    other = sqlite3.connect(database, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBroken, match="locked"):
+            store.succeeded(out.ident)
+    finally:
+        other.close()
+    assert store.due(1.0) == [], "it is not tried again meanwhile"
+    store.succeeded(out.ident)
+    assert not store.waiting_keys()
+
+
+def test_a_commit_waits_for_the_disk(store: RetryStore) -> None:
+    """Without this a power cut takes what was acknowledged; no kill of a process can show it."""
+    store.put(letter())
+    assert store._table.query("PRAGMA synchronous") == [(2,)]
+    assert store._table.query("PRAGMA journal_mode") == [("wal",)]
+
+
 def test_a_damaged_file_is_set_aside_reported_and_replaced(
     make_store: MakeStore, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

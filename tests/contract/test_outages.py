@@ -231,3 +231,21 @@ def test_publishing_goes_on_after_a_memory_alarm(rabbitmq_factory: RabbitMQFacto
         assert port.outcomes == [(n, None) for n in range(10)]
         assert port.ups == 1
         port.close()
+
+
+def test_a_message_under_way_when_the_broker_goes_away_is_no_suspect_however_often(
+    world: World, fault_proxy_factory: FaultProxyFactory
+) -> None:
+    proxy = fault_proxy_factory(world.tcp_port)
+    with PortThread(world.port(world.address(proxy.port), keepalive=60)) as port:
+        for times in range(1, 7):
+            port.until_up(times)
+            proxy.freeze("to_client")
+            if times == 1:
+                port.publish([(Outgoing(world.where, b"0"), 0)])
+            port.call(lambda: None)
+            proxy.reset()
+            proxy.heal()
+        port.until(lambda me: me.answered([0]))
+        assert port.outcomes == [(0, None)]
+        port.close()

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -31,6 +32,12 @@ from pylib.zmq import URL_HEARTBEAT_NANNY, URL_MQTT_PUBLISH, URL_MQTT_PUBLISHER,
 pytestmark = pytest.mark.timeout(90)
 
 PATIENCE = 15.0
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails is kept in a folder of this test's own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 
 class Sink(AppThread, Closable):

@@ -1,0 +1,219 @@
+"""Receipts through both real brokers: nothing is acknowledged to one before the other has accepted what came of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pika
+import pytest
+from tests.unit.conftest import runtime as runtime
+
+from pylib.app import ZmqRelay
+from pylib.brokers.retrying import RetryPolicy
+from pylib.mqtt import MqttSubscriber
+from pylib.rabbit import RabbitMQRelay, ZMQListener
+from pylib.runtime.receipts import fail_handling
+from pylib.runtime.runtime import Runtime
+from pylib.testing.faults import FaultProxy
+from pylib.testing.mosquitto import Mosquitto
+from pylib.testing.plugin import FaultProxyFactory, RabbitMQFactory
+from pylib.testing.rabbitmq import RabbitMQ, Vhost
+from pylib.zmq import URL_HEARTBEAT_NANNY, URL_MQTT_PUBLISH
+
+pytestmark = pytest.mark.timeout(110)
+
+PATIENCE = 20.0
+MOST_TRIES = 4
+RELAY = "inproc://rabbit-mq-publisher"
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails is kept in a folder of this test's own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
+class Turn(ZmqRelay):
+    """Makes of a delivery a message for the other side."""
+
+    def __init__(self, source: str, sink: str, target: str) -> None:
+        ZmqRelay.__init__(self, "turn", source, sink)
+        self._target = target
+        self.handled = threading.Semaphore(0)
+
+    def process(self, message: Any) -> Any:
+        self.handled.release()
+        ((_, body),) = message.items()
+        return self._target, body
+
+
+class Stubborn(ZmqRelay):
+    """Fails one message, for whatever reason a handler may have; all others pass."""
+
+    def __init__(self, source: str, sink: str, most_failures: int) -> None:
+        ZmqRelay.__init__(self, "stubborn", source, sink)
+        self.tries = 0
+        self._most = most_failures
+
+    def process(self, message: Any) -> Any:
+        ((_, body),) = message.items()
+        if body == "poison" and self.tries < self._most:
+            self.tries += 1
+            fail_handling(RuntimeError("the handler does not like it"))
+            return None
+        return "event.notify.x", body
+
+
+def send(broker: Mosquitto, topic: str, *payloads: bytes) -> None:
+    import paho.mqtt.client as paho
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.connect(broker.host, broker.port)
+    client.loop_start()
+    for payload in payloads:
+        client.publish(topic, payload, qos=1).wait_for_publish(PATIENCE)
+    client.disconnect()
+    client.loop_stop()
+
+
+def pubacks(broker: Mosquitto, client_id: str) -> int:
+    """PUBACKs that Mosquitto has received from a client, by its log."""
+    return broker.log_text().count(f"Received PUBACK from {client_id}")
+
+
+def up(thread: Any, ready: threading.Event) -> None:
+    thread.start()
+    assert ready.wait(PATIENCE), f"{thread.name} did not come up"
+
+
+@pytest.fixture
+def mortal_rabbit(rabbitmq_factory: RabbitMQFactory) -> Iterator[RabbitMQ]:
+    """A node of this test's own, with a durable queue that keeps what is published to ``home``."""
+    node = rabbitmq_factory()
+    with closing(pika.BlockingConnection(pika.URLParameters(node.address))) as connection:
+        channel = connection.channel()
+        channel.exchange_declare("home", "topic", durable=True)
+        channel.queue_declare("kept", durable=True)
+        channel.queue_bind("kept", "home", "#")
+    yield node
+
+
+def kept(node: RabbitMQ, last: object) -> list[Any]:
+    """What the queue holds, until ``last`` comes."""
+    with closing(pika.BlockingConnection(pika.URLParameters(node.address))) as connection:
+        bodies: list[Any] = []
+        for method, _, body in connection.channel().consume("kept", auto_ack=True, inactivity_timeout=PATIENCE):
+            assert method is not None, f"{last} does not come after {bodies}"
+            bodies.append(msgspec.msgpack.decode(body or b"")["data"])
+            if bodies[-1] == last:
+                break
+        return bodies
+
+
+def test_an_mqtt_delivery_is_acknowledged_after_rabbitmqs_confirm_and_survives_its_death(
+    runtime: Runtime, mosquitto: Mosquitto, mortal_rabbit: RabbitMQ
+) -> None:
+    ready = [threading.Event(), threading.Event()]
+    relay = RabbitMQRelay(RELAY, mortal_rabbit.address, "home", "me", on_ready=ready[0].set)
+    turn = Turn(URL_HEARTBEAT_NANNY, RELAY, "event.notify.x")
+    subscriber = MqttSubscriber(mosquitto.address, "sensor/#", client_id="receipts", on_ready=ready[1].set)
+    up(relay, ready[0])
+    turn.start()
+    up(subscriber, ready[1])
+    send(mosquitto, "sensor/door", b"1")
+    assert kept(mortal_rabbit, last=1) == [1]
+    deadline = time.monotonic() + PATIENCE
+    while pubacks(mosquitto, "receipts") < 1:
+        assert time.monotonic() < deadline, "a confirmed message is never acknowledged"
+        turn.handled.acquire(timeout=0.02)
+    mortal_rabbit.kill()
+    send(mosquitto, "sensor/door", b"2", b"3")
+    assert turn.handled.acquire(timeout=PATIENCE)
+    assert not turn.join(0.5)
+    assert pubacks(mosquitto, "receipts") == 1, "acknowledged before RabbitMQ had it"
+    assert len(runtime.receipts) == 2
+    mortal_rabbit.start()
+    # What was read from the killed node without being remembered there comes again: count each once.
+    assert [n for n in dict.fromkeys(kept(mortal_rabbit, last=3)) if n != 1] == [2, 3]
+    deadline = time.monotonic() + PATIENCE
+    while pubacks(mosquitto, "receipts") < 3:
+        assert time.monotonic() < deadline
+        turn.join(0.02)
+
+
+def test_an_amqp_delivery_is_acknowledged_after_the_mqtt_brokers_puback(
+    runtime: Runtime, mosquitto: Mosquitto, rabbitmq: Vhost, fault_proxy_factory: FaultProxyFactory
+) -> None:
+    proxy: FaultProxy = fault_proxy_factory(mosquitto.port)
+    ready = [threading.Event(), threading.Event()]
+    subscriber = MqttSubscriber(f"mqtt://{proxy.address}", sink_url=None, keepalive=60, on_ready=ready[0].set)
+    turn = Turn("inproc://from-rabbit", URL_MQTT_PUBLISH, "device/siren")
+    listener = ZMQListener("inproc://from-rabbit", rabbitmq.address, "home", "event.#", queue="mine", on_ready=ready[1].set)
+    up(subscriber, ready[0])
+    turn.start()
+    up(listener, ready[1])
+    proxy.freeze("to_client")  # the PUBACK does not come back
+    with closing(rabbitmq.connect()) as connection:
+        connection.channel().basic_publish("home", "event.control.x", msgspec.msgpack.encode("go"))
+        assert turn.handled.acquire(timeout=PATIENCE)
+        turn.join(0.5)
+        assert unacknowledged(rabbitmq) == 1, "acknowledged before the PUBACK"
+        proxy.thaw("to_client")
+        deadline = time.monotonic() + PATIENCE
+        while unacknowledged(rabbitmq):
+            assert time.monotonic() < deadline, "never acknowledged"
+    assert len(runtime.receipts) == 0
+
+
+def unacknowledged(vhost: Vhost) -> int:
+    name = f'rabbit_misc:r(<<"{vhost.name}">>, queue, <<"mine">>)'
+    query = f"{{ok, Q}} = rabbit_amqqueue:lookup({name}), rabbit_amqqueue:info(Q, [messages_unacknowledged])"
+    answer = vhost.node.evaluate(query)
+    return int(answer.rpartition(",")[2].strip(" }]"))
+
+
+@pytest.mark.parametrize("failures", [MOST_TRIES - 1, MOST_TRIES])
+def test_a_failing_handler_is_tried_again_and_its_message_set_aside_after_four_tries(
+    runtime: Runtime, mosquitto: Mosquitto, rabbitmq: Vhost, caplog: pytest.LogCaptureFixture, failures: int
+) -> None:
+    with closing(rabbitmq.connect()) as connection:
+        channel = connection.channel()
+        channel.exchange_declare("home", "topic", durable=True)
+        queue: str = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(queue, "home", "#")
+        ready = [threading.Event(), threading.Event()]
+        relay = RabbitMQRelay(RELAY, rabbitmq.address, "home", "me", on_ready=ready[0].set)
+        stubborn = Stubborn(URL_HEARTBEAT_NANNY, RELAY, failures)
+        subscriber = MqttSubscriber(mosquitto.address, "sensor/#", client_id="receipts", on_ready=ready[1].set,
+                                    retry=RetryPolicy(tries=MOST_TRIES))  # fmt: skip
+        up(relay, ready[0])
+        stubborn.start()
+        up(subscriber, ready[1])
+        send(mosquitto, "sensor/door", b"poison", b"good")
+        arrived: list[Any] = []
+        expected = ["good", "poison"] if failures < MOST_TRIES else ["good"]
+        for method, _, body in channel.consume(queue, auto_ack=True, inactivity_timeout=PATIENCE):
+            assert method is not None, arrived
+            arrived.append(msgspec.msgpack.decode(body or b"")["data"])
+            if len(arrived) == len(expected):
+                break
+        assert sorted(arrived) == expected
+    deadline = time.monotonic() + PATIENCE
+    while pubacks(mosquitto, "receipts") < 2:
+        assert time.monotonic() < deadline, "not acknowledged in the end"
+        stubborn.join(0.02)
+    acknowledged = [line for line in mosquitto.log_text().splitlines() if "Received PUBACK from receipts" in line]
+    assert ["Mid: 1" in acknowledged[0], "Mid: 2" in acknowledged[1]] == [True, True], "out of the order of arrival"
+    given_up = [r.getMessage() for r in caplog.records if f"after {MOST_TRIES} tries" in r.getMessage()]
+    assert len(given_up) == (1 if failures == MOST_TRIES else 0)
+    assert all("does not like it" in text for text in given_up)
+    assert [r for r in caplog.records if "sensor/door" in r.getMessage() and "does not like it" in r.getMessage()]
+    assert stubborn.tries == failures
+    assert not runtime.stopping

@@ -13,7 +13,7 @@ from pylib.app import AppThread
 from pylib.brokers.addresses import AddressLike, TlsOptions, parse_addresses
 from pylib.brokers.bridge import Bridge
 from pylib.brokers.identity import new_id
-from pylib.brokers.inflow import one_sink
+from pylib.brokers.inflow import Route, one_sink
 from pylib.brokers.mqtt_values import MqttOptions, Will
 from pylib.brokers.paho import PahoPort
 from pylib.brokers.patience import Patience, Reconnect
@@ -39,6 +39,7 @@ class MqttSubscriber(AppThread):
     mqtt_server_address  host, host:port, mqtt(s)://user:password@host:port, or a list of them, tried in turn
     mqtt_topics          topic filters, or (filter, QoS) pairs; ``$share/group/filter`` for a shared subscription
     sink_url             where deliveries go (``inproc://heartbeat-nanny``); None for a publisher only
+    sink_urls, route     or: several pipes by name, and what of a delivery goes down which
     publish_urls         bound here; send ``(topic, payload)`` or ``(topic, payload, {"qos": 1, "retain": True})`` to any.
                          Text and bytes are published as they are, None as an empty payload, the rest as JSON
     qos                  of topics and publishes that do not say: 0, 1 (default) or 2
@@ -61,6 +62,8 @@ class MqttSubscriber(AppThread):
         mqtt_topics: str | Sequence[str | tuple[str, int]] = (),
         *,
         sink_url: str | None = URL_HEARTBEAT_NANNY,
+        sink_urls: Mapping[str, str] | None = None,
+        route: Route | None = None,
         publish_urls: Sequence[str] = (URL_MQTT_PUBLISH, URL_MQTT_PUBLISHER),
         name: str | None = None,
         qos: int = 1,
@@ -94,7 +97,7 @@ class MqttSubscriber(AppThread):
         )
         self._port = PahoPort(self._options)
         self._qos = qos
-        self._decode = decode or by_topic
+        self._route = route if route is not None else one_sink(decode or by_topic)
         self._retry = retry
         self._store = store
         self._spool = Spool(spool, spool_limits, self.runtime.clock) if spool is not None else None
@@ -104,13 +107,11 @@ class MqttSubscriber(AppThread):
         self._intake = sockets.open(zmq.PULL, origin=origin)
         for url in publish_urls:
             self._intake.bind(url)
-        self._sink = None
-        if sink_url is not None:
-            self._sink = sockets.open(zmq.PUSH, origin=origin)
-            self._sink.connect(sink_url)
-        self._runner = BridgeRunner(
-            self.runtime, self._make, [self._intake, self._sink] if self._sink is not None else [self._intake]
-        )
+        urls = sink_urls if sink_urls is not None else {"": sink_url} if sink_url is not None else {}
+        self._sinks = {pipe: sockets.open(zmq.PUSH, origin=origin) for pipe in urls}
+        for pipe, url in urls.items():
+            self._sinks[pipe].connect(url)
+        self._runner = BridgeRunner(self.runtime, self._make, [self._intake, *self._sinks.values()])
         self._runner.attach(self.member)
 
     def run(self) -> None:
@@ -127,8 +128,8 @@ class MqttSubscriber(AppThread):
             self.name,
             sources=[self._intake],
             encode=self._encode,
-            sinks={"": self._sink} if self._sink is not None else None,
-            route=one_sink(self._decode),
+            sinks=self._sinks,
+            route=self._route,
             retry=self._retry,
             store=self._store,
             spool=self._spool,

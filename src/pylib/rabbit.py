@@ -13,7 +13,7 @@ import zmq
 
 from pylib.app import AppThread
 from pylib.brokers.addresses import AddressLike, TlsOptions
-from pylib.brokers.inflow import one_sink
+from pylib.brokers.inflow import Route, one_sink
 from pylib.brokers.patience import Reconnect
 from pylib.brokers.port import Delivery
 from pylib.brokers.probe import probe_rabbit
@@ -29,7 +29,7 @@ from pylib.runtime.here import HERE
 from pylib.runtime.sockets import Socket, caller_line
 from pylib.zmq import Closable
 
-__all__ = ["MQConnection", "RabbitMQRelay", "Reconnect", "ZMQListener"]
+__all__ = ["MQConnection", "RabbitMQConsumer", "RabbitMQRelay", "Reconnect", "ZMQListener"]
 
 # Seconds that a publish with wait=True waits for its confirm.
 WAIT_FOR_CONFIRM: Final = 10.0
@@ -139,23 +139,73 @@ class MQConnection(AppThread, Closable):
         return outlet
 
 
-class ZMQListener(MQConnection):
-    """Receives from RabbitMQ and sends each message down a pipe as ``{third segment of the routing key: body}``.
+class RabbitMQConsumer(MQConnection):
+    """Receives from RabbitMQ and sends each message down whichever pipes ``route`` says. ``ZMQListener`` is the common case.
 
     The constructor neither connects nor raises for a broker that is away; the thread connects, and connects again.
 
-    zmq_url           where the messages go; the consumer binds it
-    mq_topic_filter   the queue is bound to the exchange by this key (or each of a sequence of keys)
+    sink_urls         pipes by name; the consumers bind them
+    mq_topic_filter   the queue is bound to the exchange by this key, or by each of several
     queue             name of the durable queue; by default <application>.<device>.<exchange>.<filter>, so that what arrives
                       while the application is down waits for it. An empty name asks RabbitMQ for one
     exclusive         the first applications' way: a queue that goes with the connection, and what is in it too
-    decode            makes of a delivery what is sent down the pipe; None sends nothing
     prefetch          deliveries that may be outstanding, which bounds memory
     retry             how often a message is tried whose handling fails, before it becomes a dead letter
     store             the file for what failed; by default the application's own, made at the first failure
     order_key         what keeps messages in order when some of them fail; the routing key by default
 
     Every message is acknowledged after everything it caused has been accepted.
+    """
+
+    def __init__(
+        self,
+        sink_urls: Mapping[str, str],
+        route: Route,
+        mq_server_address: AddressLike,
+        mq_exchange_name: str,
+        mq_topic_filter: str | tuple[str, ...] = "#",
+        mq_exchange_type: str = "topic",
+        mq_arguments: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        exclusive: bool = False,
+        prefetch: int = 500,
+        retry: RetryPolicy | None = DEFAULT_RETRY,
+        store: Path | None = None,
+        order_key: Callable[[Delivery], str] | None = None,
+        reconnect: Reconnect = True,
+        tls: TlsOptions | None = None,
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
+        AppThread.__init__(self, name=name)
+        keys = (mq_topic_filter,) if isinstance(mq_topic_filter, str) else tuple(mq_topic_filter)
+        options = rabbit_options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls,
+                                 _own_queue(mq_exchange_name, keys, queue, exclusive), prefetch)  # fmt: skip
+        self._mq_topic_filter = keys[0] if keys else ""
+        delivery = DeliveryOptions(reconnect=reconnect, retry=retry, store=store, order_key=order_key)
+        link = RabbitLink(
+            self.runtime, options, self.name, self._pipe_url(), caller_line(), delivery,
+            sinks=sink_urls, route=route, on_ready=on_ready,
+        )  # fmt: skip
+        link.runner.attach(self.member)
+        self._join(link)
+
+    def start(self) -> None:
+        """Start the thread, which serves its own connection and needs no companion."""
+        AppThread.start(self)
+
+    def run(self) -> None:
+        self._link.runner.run()
+
+
+class ZMQListener(RabbitMQConsumer):
+    """Receives from RabbitMQ and sends each message down one pipe as ``{third segment of the routing key: body}``.
+
+    zmq_url   where the messages go; the consumer binds it
+    decode    makes of a delivery what is sent down the pipe; None sends nothing
+
+    Everything else is as for ``RabbitMQConsumer``.
     """
 
     def __init__(
@@ -168,41 +218,13 @@ class ZMQListener(MQConnection):
         mq_arguments: Mapping[str, Any] | None = None,
         *,
         name: str | None = None,
-        queue: str | None = None,
-        exclusive: bool = False,
         decode: Callable[[Delivery], object] | None = None,
-        prefetch: int = 500,
-        retry: RetryPolicy | None = DEFAULT_RETRY,
-        store: Path | None = None,
-        order_key: Callable[[Delivery], str] | None = None,
-        reconnect: Reconnect = True,
-        tls: TlsOptions | None = None,
-        on_ready: Callable[[], None] | None = None,
+        **options: Any,  # those of RabbitMQConsumer, passed on as they are
     ) -> None:
-        AppThread.__init__(self, name=name or f"{type(self).__name__} ({zmq_url})")
-        keys = (mq_topic_filter,) if isinstance(mq_topic_filter, str) else tuple(mq_topic_filter)
-        own = Queue(
-            _queue_name(mq_exchange_name, keys) if queue is None and not exclusive else queue or "",
-            keys,
-            exclusive=exclusive or queue == "",
-            arguments=None if exclusive or queue == "" else {"x-expires": QUEUE_EXPIRES_MS, "x-max-length": QUEUE_MAX_LENGTH},
-        )
-        options = rabbit_options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls, own, prefetch)
-        self._mq_topic_filter = keys[0] if keys else ""
-        delivery = DeliveryOptions(reconnect=reconnect, retry=retry, store=store, order_key=order_key)
-        link = RabbitLink(
-            self.runtime, options, self.name, self._pipe_url(), caller_line(), delivery,
-            sinks={"": zmq_url}, route=one_sink(decode or by_origin), on_ready=on_ready,
+        RabbitMQConsumer.__init__(
+            self, {"": zmq_url}, one_sink(decode or by_origin), mq_server_address, mq_exchange_name, mq_topic_filter,
+            mq_exchange_type, mq_arguments, name=name or f"{type(self).__name__} ({zmq_url})", **options,
         )  # fmt: skip
-        link.runner.attach(self.member)
-        self._join(link)
-
-    def start(self) -> None:
-        """Start the thread, which serves its own connection and needs no companion."""
-        AppThread.start(self)
-
-    def run(self) -> None:
-        self._link.runner.run()
 
 
 class RabbitMQRelay(AppThread):
@@ -268,6 +290,14 @@ def by_origin(delivery: Delivery) -> dict[str, Any]:
     if len(segments) < 3:
         raise DecodeError(f"its routing key {delivery.address!r} has fewer than three segments")
     return {segments[2]: decode_body(delivery.body, delivery.content_type)}
+
+
+def _own_queue(exchange: str, keys: tuple[str, ...], name: str | None, exclusive: bool) -> Queue:
+    """A durable queue that outlives us, bounded; or the exclusive one that does not."""
+    if exclusive or name == "":
+        return Queue(name or "", keys, exclusive=True)
+    arguments = {"x-expires": QUEUE_EXPIRES_MS, "x-max-length": QUEUE_MAX_LENGTH}
+    return Queue(name or _queue_name(exchange, keys), keys, arguments=arguments)
 
 
 def _queue_name(exchange: str, keys: tuple[str, ...]) -> str:

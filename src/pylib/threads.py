@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from pylib.errors import ThreadDied
 from pylib.runtime.gate import wait_for_any
@@ -85,7 +85,7 @@ def die(exception: BaseException | type[BaseException] | None = None) -> None:
     current().trip(exception)
 
 
-def bye() -> None:
+def bye() -> NoReturn:
     """Finish whatever of the stop is left, then exit with the code of the first cause. Main thread; does not return."""
     runtime = current()
     left = runtime.stop()

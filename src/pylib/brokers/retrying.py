@@ -13,7 +13,7 @@ from pylib.brokers.port import Delivery
 from pylib.delivery.doorbell import Doorbell
 from pylib.delivery.letters import Letter
 from pylib.delivery.retry import RetryStore
-from pylib.delivery.sqlite import StoreBroken
+from pylib.delivery.sqlite import StoreBroken, StoreFull
 from pylib.runtime.loop import READ, Loop, Timer
 
 __all__ = ["DEFAULT_RETRY", "RetryPolicy", "Retrying"]
@@ -76,7 +76,7 @@ class Retrying:
         """See what an earlier run has left to be tried. On the loop's thread."""
         try:
             waiting = len(self._store.waiting_keys())
-        except StoreBroken as error:
+        except (StoreBroken, StoreFull) as error:
             self._complain(error)
         else:
             self.busy = waiting > 0
@@ -98,7 +98,7 @@ class Retrying:
         """Whether a message of this key has to wait behind others. Ask only while ``busy``, which costs nothing."""
         try:
             return key in self._store.waiting_keys()
-        except StoreBroken as error:
+        except (StoreBroken, StoreFull) as error:
             self._complain(error)
             return False
 
@@ -120,7 +120,7 @@ class Retrying:
         letter = self._letter(delivery, key, error, tries=1)
         try:
             ident = self._store.bury(letter)
-        except StoreBroken as problem:
+        except (StoreBroken, StoreFull) as problem:
             self._complain(problem)
             return False
         log.warning("%s: a message on %s was set aside as dead letter %d: %s", self._origin, delivery.address, ident, letter.error)
@@ -137,9 +137,10 @@ class Retrying:
                     log.error("%s: dead letter %d after %d tries: %s", self._origin, ident, tries, _words(error))
             else:
                 self._store.failed(ident, _words(error), _trace(error), self._loop.time() + self._policy.delay(tries))
-        except StoreBroken as problem:
+        except (StoreBroken, StoreFull) as problem:
             self._complain(problem)
-            self._store.put_back(ident)
+            self._tries[ident] = tries - 1
+            self._loop.call_later(TRY_AGAIN, lambda: None if self._closed else self.outcome(ident, error, final))
         self._plan()
 
     def put_back(self, ident: int) -> None:
@@ -152,7 +153,7 @@ class Retrying:
     def _stored(self, letters: list[Letter]) -> bool:
         try:
             self._store.put_many(letters)
-        except StoreBroken as error:
+        except (StoreBroken, StoreFull) as error:
             self._complain(error)
             return False
         self._told = False
@@ -168,7 +169,7 @@ class Retrying:
             self._timer = None
         try:
             due = self._store.next_due()
-        except StoreBroken as error:
+        except (StoreBroken, StoreFull) as error:
             self._complain(error)
             due = self._loop.time() + TRY_AGAIN
         self.busy = due is not None or bool(self._tries)
@@ -178,7 +179,7 @@ class Retrying:
     def _try_due(self) -> None:
         try:
             letters = self._store.due(self._loop.time())
-        except StoreBroken as error:
+        except (StoreBroken, StoreFull) as error:
             self._complain(error)
             letters = []
         for letter in letters:
@@ -199,7 +200,7 @@ class Retrying:
         if self._bell is not None and self._bell.drain():
             try:
                 self._store.refresh()
-            except StoreBroken as error:
+            except (StoreBroken, StoreFull) as error:
                 self._complain(error)
             self._plan()
 
@@ -224,7 +225,7 @@ class Retrying:
             traceback=_trace(error) if error is not None else "",
         )
 
-    def _complain(self, error: StoreBroken) -> None:
+    def _complain(self, error: StoreBroken | StoreFull) -> None:
         if not self._told:
             self._told = True
             log.error("%s: %s Nothing that fails is acknowledged until it can be stored.", self._origin, error)

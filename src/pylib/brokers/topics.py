@@ -12,6 +12,7 @@ from typing import Final
 from pylib.errors import Rejected
 
 __all__ = [
+    "amqp_matches",
     "MAX_KEY_BYTES",
     "MAX_TOPIC_BYTES",
     "check_filter",
@@ -115,6 +116,26 @@ def mqtt_matches(topic_filter: str, topic: str) -> bool:
     elif len(levels) != len(wanted):
         return False
     return all(want == "+" or want == level for want, level in zip(wanted, levels, strict=False))
+
+
+def amqp_matches(pattern: str, key: str) -> bool:
+    """Whether a queue bound to a topic exchange by ``pattern`` gets messages of ``key`` (AMQP 0-9-1 section 3.1.3.3).
+
+    ``*`` stands for one word, ``#`` for any number of them, none included.
+    """
+    if pattern in (key, "#"):
+        return True
+    wanted, words = pattern.split("."), key.split(".")
+    # How many words of the key can be used up by the words of the pattern so far.
+    reached = {0}
+    for want in wanted:
+        if want == "#":
+            reached = set(range(min(reached), len(words) + 1))
+        else:
+            reached = {at + 1 for at in reached if at < len(words) and want in ("*", words[at])}
+        if not reached:
+            return False
+    return len(words) in reached
 
 
 def topic_to_key(topic: str) -> str:

@@ -1,0 +1,138 @@
+"""The brokers of an application: where handlers are registered and messages are made."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from pylib.application.binding import Binding, Handler, Middleware
+from pylib.application.messages import Message
+from pylib.brokers.port import Delivery, Header
+from pylib.brokers.topics import amqp_matches, check_filter, mqtt_matches
+from pylib.data import JSON, MSGPACK
+from pylib.errors import ConfigError
+
+__all__ = ["Broker", "Registration"]
+
+F = TypeVar("F", bound=Handler)
+
+MOST_REMEMBERED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One handler: which addresses, which function, on how many workers."""
+
+    name: str
+    pattern: str
+    binding: Binding
+    workers: int
+    key: Callable[[Delivery], str]
+
+    def pipe(self, delivery: Delivery) -> str:
+        """The name of the pipe of the worker that gets this delivery: one key always has the same worker."""
+        if self.workers == 1 or self.binding.is_async:
+            return self.name
+        return f"{self.name}-{zlib.crc32(self.key(delivery).encode()) % self.workers + 1}"
+
+    def pipes(self) -> list[str]:
+        """The names of all its pipes."""
+        if self.workers == 1 or self.binding.is_async:
+            return [self.name]
+        return [f"{self.name}-{number}" for number in range(1, self.workers + 1)]
+
+
+class Broker:
+    """One broker of an application. Made by ``Application.mqtt`` and ``Application.rabbitmq``.
+
+    :param kind: "mqtt" or "rabbitmq".
+    :param options: for the library's classes beneath: ``MqttSubscriber``, or ``ZMQListener`` and ``RabbitMQRelay``.
+    """
+
+    def __init__(self, name: str, kind: str, exchange_kind: str, options: Mapping[str, Any]) -> None:
+        self.name = name
+        self.kind = kind
+        self.options = dict(options)
+        self.registrations: list[Registration] = []
+        self._matches = _matcher(kind, exchange_kind)
+        # Which handlers an address goes to, remembered: addresses are few, and matching is not free.
+        self._found: dict[str, list[Registration]] = {}
+
+    def on(
+        self, pattern: str, *, workers: int = 1, key: Callable[[Delivery], str] | None = None, name: str | None = None
+    ) -> Callable[[F], F]:
+        """Register a function for the messages on a topic filter or binding key. Returns the function as it is.
+
+        :param workers: threads that share the work (for ``async def``: calls under way at once); the messages of one key
+            always go to the same one and keep their order.
+        :param key: what keeps messages in order, the topic or routing key by default.
+        :param name: of the handler, the function's by default: names its threads, and its failed messages after a restart.
+        :raises ConfigError: the pattern is none, or the function cannot be called with a message.
+        """
+        if self.kind == "mqtt":
+            check_filter(pattern)
+        if workers < 1:
+            raise ConfigError(f"handler on {pattern!r}: workers is {workers}, but somebody has to do the work")
+
+        def register(function: F) -> F:
+            binding = Binding(function, JSON if self.kind == "mqtt" else MSGPACK)
+            own = name or binding.name
+            if any(each.name == own for each in self.registrations):
+                raise ConfigError(f"{self.name} has a handler named {own!r} already; give this one a name=")
+            self.registrations.append(Registration(own, pattern, binding, workers, key or _address))
+            return function
+
+        return register
+
+    def message(
+        self, address: str, payload: Any, *, expires: float | None = None, qos: int = 1, retain: bool = False,
+        headers: Mapping[str, Header] | None = None, message_id: str | None = None,
+    ) -> Message:  # fmt: skip
+        """A message to this broker, for a handler to return. Sends nothing by itself; any thread.
+
+        :param address: MQTT topic or routing key.
+        :param payload: bytes and text go as they are; the rest as JSON on MQTT, as MessagePack on RabbitMQ.
+        :param expires: seconds from now after which it must not be delivered any more.
+        """
+        return Message(
+            broker=self.name, address=address, payload=payload, expires=expires, qos=qos, retain=retain, headers=headers,
+            message_id=message_id,
+        )  # fmt: skip
+
+    def route(self, delivery: Delivery) -> Sequence[tuple[str, object]]:
+        """Which pipes a delivery goes down: one for each handler whose pattern it matches."""
+        address = delivery.address
+        found = self._found.get(address)
+        if found is None:
+            if len(self._found) >= MOST_REMEMBERED:
+                self._found.clear()
+            found = self._found[address] = [each for each in self.registrations if self._matches(each.pattern, address)]
+        return [(each.pipe(delivery), delivery) for each in found]
+
+
+def wrapped(binding: Binding, around: Sequence[Middleware]) -> Callable[[Delivery], Any]:
+    """A handler inside its middleware, the first one outermost."""
+    call: Callable[[Delivery], Any] = binding.call
+    for middleware in reversed(around):
+        call = _around(middleware, call)
+    return call
+
+
+def _around(middleware: Middleware, inner: Callable[[Delivery], Any]) -> Callable[[Delivery], Any]:
+    return lambda delivery: middleware(inner, delivery)
+
+
+def _address(delivery: Delivery) -> str:
+    return delivery.address
+
+
+def _matcher(kind: str, exchange_kind: str) -> Callable[[str, str], bool]:
+    if kind == "mqtt":
+        return mqtt_matches
+    if exchange_kind == "topic":
+        return amqp_matches
+    if exchange_kind == "direct":
+        return lambda pattern, address: pattern == address
+    return lambda pattern, address: True  # fanout and headers exchanges do not look at the routing key

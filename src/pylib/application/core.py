@@ -1,0 +1,193 @@
+"""The application: composes brokers, handlers and timers from the library's threads, and runs them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+from pylib.app import AppThread
+from pylib.application.binding import Handler, Middleware
+from pylib.application.brokers import Broker, Registration, wrapped
+from pylib.application.workers import AsyncThread, AsyncWorker, TimerThread, Worker
+from pylib.config import app_config
+from pylib.mqtt import MqttSubscriber
+from pylib.observe.logging import configure_logging
+from pylib.observe.reporting import configure_reporting
+from pylib.process import SignalHandler
+from pylib.rabbit import RabbitMQConsumer, RabbitMQRelay
+from pylib.runtime.runtime import Runtime, current
+from pylib.threads import bye
+
+__all__ = ["Application"]
+
+log = logging.getLogger("pylib.application")
+
+F = TypeVar("F", bound=Handler)
+
+
+class Application:
+    """The short way in: brokers, handlers, run. It adds no mechanism of its own; whatever it does, the classes beneath do.
+
+    ::
+
+        app = Application("garden")
+        mqtt = app.mqtt("localhost")
+        rabbit = app.rabbitmq("localhost", exchange="home")
+
+        @mqtt.on("soil/+/state")
+        def water(reading: Reading, topic: str):
+            if reading.moisture < 20:
+                return rabbit.message("event.control.pump", {"seconds": 30}, expires=90)
+
+        app.run()
+
+    A handler is a plain function and stays one: a test calls it and compares what it returns. Each runs on a supervised thread
+    of its own. A message is acknowledged to its broker when everything that its handlers returned has been accepted.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or app_config.app_name()
+        self.runtime: Runtime = current()
+        self._brokers: list[Broker] = []
+        self._around: list[Middleware] = []
+        self._timers: list[tuple[float, Callable[[], Any], str]] = []
+        self._threads: list[AppThread] = []
+        self._started = False
+
+    # -- composing ---------------------------------------------------------------------------------------------------
+
+    def mqtt(self, address: Any = None, *, name: str = "mqtt", **options: Any) -> Broker:
+        """An MQTT broker: an address or several, ``[mqtt] server_address`` of ``app.conf`` by default.
+
+        ``options`` are those of ``MqttSubscriber``: client_id, tls, last_will, birth, spool, retry and so on.
+        """
+        options["mqtt_server_address"] = address
+        options.setdefault("client_id", f"{self.name}-{app_config.device_name()}")
+        return self._add(Broker(name, "mqtt", "", options))
+
+    def rabbitmq(
+        self, address: Any = None, *, exchange: str | None = None, exchange_type: str = "topic", name: str = "rabbitmq",
+        **options: Any,
+    ) -> Broker:  # fmt: skip
+        """A RabbitMQ and one exchange: an address or several, ``[rabbitmq]`` of ``app.conf`` by default.
+
+        ``options``: queue, prefetch, retry, spool, tls and so on, as for ``ZMQListener`` and ``RabbitMQRelay``.
+        """
+        options["mq_server_address"] = address if address is not None else app_config.get("rabbitmq", "server_address")
+        options["mq_exchange_name"] = exchange if exchange is not None else app_config.get("rabbitmq", "mq_exchange")
+        options["mq_exchange_type"] = exchange_type
+        return self._add(Broker(name, "rabbitmq", exchange_type, options))
+
+    def every(self, seconds: float) -> Callable[[F], F]:
+        """Have a function called at once and then every so many seconds, and what it returns sent. Returns the function."""
+
+        def register(function: F) -> F:
+            self._timers.append((seconds, function, getattr(function, "__name__", "timer")))
+            return function
+
+        return register
+
+    def around(self, middleware: Middleware) -> Middleware:
+        """Put a function around every handler: it gets the call and the delivery, and returns what the call returned."""
+        self._around.append(middleware)
+        return middleware
+
+    def add(self, thread: AppThread) -> AppThread:
+        """Have a thread of one's own started and stopped with the application."""
+        self._threads.append(thread)
+        return thread
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start everything, consumers first and sources last; returns at once. For tests and for hosts with a main loop."""
+        if self._started:
+            return
+        self._started = True
+        with self.runtime.active():
+            for thread in self._compose():
+                thread.start()
+
+    def stop(self) -> list[str]:
+        """Run the staged stop; returns a description of what was left behind, which is nothing."""
+        return self.runtime.stop()
+
+    def run(self) -> NoReturn:
+        """Run until a signal or a failure: handlers for signals, the staged stop, the exit code. Main thread."""
+        configure_logging()
+        configure_reporting()
+        SignalHandler()
+        self.start()
+        log.info("%s is running: %s.", self.name, ", ".join(self._words()) or "no handlers")
+        self.runtime.latch.wait()
+        bye()
+
+    def _add(self, broker: Broker) -> Broker:
+        self._brokers.append(broker)
+        return broker
+
+    def _outlet(self, broker: Broker) -> str:
+        return f"inproc://{self.name}/to/{broker.name}"
+
+    def _pipe(self, name: str) -> str:
+        return f"inproc://{self.name}/{name}"
+
+    def _compose(self) -> list[AppThread]:
+        """Every thread, in the order of starting: ways out, workers, timers, ways in."""
+        outlets = {broker.name: self._outlet(broker) for broker in self._brokers}
+        ways_out: list[AppThread] = []
+        ways_in: list[AppThread] = []
+        for broker in self._brokers:
+            (ways_in if broker.kind == "mqtt" else ways_out).append(self._way_out(broker))
+            if broker.kind == "rabbitmq" and broker.registrations:
+                ways_in.append(self._way_in(broker))
+        workers: list[AppThread] = []
+        asyncio_thread: AsyncThread | None = None
+        for broker in self._brokers:
+            for registration in broker.registrations:
+                if registration.binding.is_async and asyncio_thread is None:
+                    asyncio_thread = AsyncThread()
+                    workers.append(asyncio_thread)
+                workers += self._workers(broker, registration, outlets, asyncio_thread)
+        if self._timers:
+            workers.append(TimerThread(self._timers, self._pipe("timers"), outlets))
+        return [*ways_out, *workers, *self._threads, *ways_in]
+
+    def _sinks(self, broker: Broker) -> dict[str, str]:
+        return {pipe: self._pipe(f"{broker.name}/{pipe}") for each in broker.registrations for pipe in each.pipes()}
+
+    def _way_out(self, broker: Broker) -> AppThread:
+        """For MQTT the way out is the way in too: one connection."""
+        options = broker.options
+        if broker.kind == "mqtt":
+            topics = list(dict.fromkeys(each.pattern for each in broker.registrations))
+            return MqttSubscriber(mqtt_topics=topics, name=broker.name, sink_urls=self._sinks(broker), route=broker.route,
+                                  publish_urls=[self._outlet(broker)], **options)  # fmt: skip
+        mine = {name: value for name, value in options.items() if name not in _CONSUMING}
+        return RabbitMQRelay(self._outlet(broker), name=broker.name, wait=True, **mine)
+
+    def _way_in(self, broker: Broker) -> AppThread:
+        # A connection of its own: while an alarm blocks the publishing one, acknowledgements still get through.
+        options = {name: value for name, value in broker.options.items() if name not in _PUBLISHING}
+        keys = tuple(dict.fromkeys(each.pattern for each in broker.registrations))
+        queue = options.pop("queue", f"{self.name}.{app_config.device_name()}.{options['mq_exchange_name']}"[:255])
+        return RabbitMQConsumer(self._sinks(broker), broker.route, mq_topic_filter=keys, queue=queue,
+                                name=f"{broker.name} consumer", **options)  # fmt: skip
+
+    def _workers(
+        self, broker: Broker, registration: Registration, outlets: dict[str, str], asyncio_thread: AsyncThread | None
+    ) -> list[AppThread]:
+        call = wrapped(registration.binding, self._around)
+        if registration.binding.is_async and asyncio_thread is not None:
+            url = self._pipe(f"{broker.name}/{registration.name}")
+            return [AsyncWorker(registration.name, url, call, outlets, asyncio_thread, registration.workers, registration.key)]
+        return [Worker(pipe, self._pipe(f"{broker.name}/{pipe}"), call, outlets) for pipe in registration.pipes()]
+
+    def _words(self) -> list[str]:
+        return [f"{each.name} on {broker.name} {each.pattern}" for broker in self._brokers for each in broker.registrations]
+
+
+#: Options of a RabbitMQ broker that only one of its two connections understands.
+_CONSUMING = ("queue", "exclusive", "prefetch", "retry", "store", "order_key")
+_PUBLISHING = ("spool", "spool_limits", "reject_unroutable")

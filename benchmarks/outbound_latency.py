@@ -115,7 +115,8 @@ def show(name: str, latencies: list[float], sent: int) -> None:
     def at(share: float) -> float:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
 
-    print(f"{name}: {len(ordered)} of {sent} messages, p50 {at(0.5):.3f} ms, p99 {at(0.99):.3f} ms, most {ordered[-1] * 1000:.3f} ms")
+    figures = f"p50 {at(0.5):.3f} ms, p99 {at(0.99):.3f} ms, most {ordered[-1] * 1000:.3f} ms"
+    print(f"{name}: {len(ordered)} of {sent} messages, {figures}")
 
 
 if __name__ == "__main__":

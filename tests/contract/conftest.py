@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from tests.contract.worlds import MqttWorld, RabbitWorld, World
 
 from pylib.testing.plugin import MosquittoFactory, RabbitMQFactory
+from tests.contract.worlds import MqttWorld, RabbitWorld, World
 
 KINDS = ["mqtt5", "mqtt311", "amqp"]
 

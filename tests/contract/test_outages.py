@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 import pytest
-from tests.contract.conftest import Mortal
-from tests.contract.worlds import RabbitWorld, World
 
 from pylib.brokers.addresses import TlsOptions
 from pylib.brokers.port import Outgoing
 from pylib.errors import ConnectFailed, ConnectionLost
 from pylib.testing.contract.port_thread import PortThread
 from pylib.testing.plugin import FaultProxyFactory, RabbitMQFactory
+from tests.contract.conftest import Mortal
+from tests.contract.worlds import RabbitWorld, World
 
 pytestmark = [pytest.mark.leak_check, pytest.mark.timeout(120)]
 
@@ -49,7 +49,7 @@ def test_it_comes_back_after_the_broker_was_ended_and_started_again(mortal: Mort
         port.publish([(Outgoing(world.where, b"%d" % n), n) for n in range(5, 10)])
         mortal.start()
         port.until(lambda me: me.ups >= 2 and me.answered(range(10)), 60)
-        assert sorted(token for token, _ in port.outcomes) == list(range(10))
+        assert sorted(str(token) for token, _ in port.outcomes) == [str(n) for n in range(10)]
         assert [error for _, error in port.outcomes if error] == []
         port.settle(stale)  # their numbers now mean other messages
         port.until(lambda me: {b"%d" % n for n in range(5, 10)} <= {each.body for each in me.deliveries})

@@ -7,12 +7,12 @@ import time
 from contextlib import closing
 
 import pytest
-from tests.contract.worlds import World
 
 from pylib.brokers.port import Expired, Outgoing
 from pylib.errors import ConnectionLost, Rejected
 from pylib.testing.contract.port_thread import PortThread
 from pylib.testing.plugin import FaultProxyFactory
+from tests.contract.worlds import World
 
 pytestmark = [pytest.mark.leak_check, pytest.mark.timeout(120)]
 

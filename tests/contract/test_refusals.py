@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from tests.contract.worlds import MqttWorld, RabbitWorld, World
 
 from pylib.brokers.addresses import TlsOptions
 from pylib.errors import AccessRefused, ConnectFailed, DependencyError
@@ -19,6 +18,7 @@ from pylib.testing.contract.port_thread import PortThread
 from pylib.testing.mosquitto import Mosquitto, ServerTls
 from pylib.testing.plugin import MosquittoFactory, RabbitMQFactory
 from pylib.testing.rabbitmq import Vhost
+from tests.contract.worlds import MqttWorld, RabbitWorld, World
 
 pytestmark = [pytest.mark.leak_check, pytest.mark.timeout(120)]
 
@@ -216,10 +216,12 @@ def test_where_mqtt_5_is_refused_3_1_1_is_spoken_and_said_once(
 
 
 def test_a_connection_cut_during_the_greeting_is_not_taken_for_an_old_broker_for_ever(mosquitto: Mosquitto) -> None:
-    with OldBroker(mosquitto.port, hang_ups=2, refuse_five=False) as proxy:
-        with PortThread(MqttWorld("127.0.0.1", proxy.port).port()) as port:
-            port.until_up()
-            port.close()
+    with (
+        OldBroker(mosquitto.port, hang_ups=2, refuse_five=False) as proxy,
+        PortThread(MqttWorld("127.0.0.1", proxy.port).port()) as port,
+    ):
+        port.until_up()
+        port.close()
     assert proxy.levels[0] == 5
     assert proxy.levels[-1] == 5
 

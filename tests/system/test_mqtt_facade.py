@@ -17,7 +17,6 @@ import zmq
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from tests.unit.conftest import runtime as runtime
 
 from pylib.app import AppThread
 from pylib.brokers.addresses import TlsOptions
@@ -28,6 +27,7 @@ from pylib.testing.certificates import CertificateAuthority
 from pylib.testing.mosquitto import Mosquitto
 from pylib.testing.plugin import FaultProxyFactory, MosquittoFactory
 from pylib.zmq import URL_HEARTBEAT_NANNY, URL_MQTT_PUBLISH, URL_MQTT_PUBLISHER, Closable, zmq_socket
+from tests.unit.conftest import runtime as runtime
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -331,7 +331,7 @@ def test_a_message_keeps_what_travels_beside_it_and_expires_in_the_broker(
 
     sink = Sink()
     started(mosquitto.address, "in/#", decode=keep)
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties = Properties(PacketTypes.PUBLISH)
     properties.MessageExpiryInterval = 60
     properties.ContentType = "application/json"
     properties.UserProperty = [("a", "b"), ("message-id", "m1")]
@@ -344,9 +344,9 @@ def test_a_message_keeps_what_travels_beside_it_and_expires_in_the_broker(
     now = time.time()
     sender().send_pyobj(Outgoing("out/x", b"1", message_id="m2", created_at=now, expires_at=now + 30, headers={"c": 1}))
     (message,) = watcher.wait_for(1)
-    assert message.properties is not None
-    assert 25 <= message.properties.MessageExpiryInterval <= 30
-    assert ("c", "1") in message.properties.UserProperty
+    beside: Any = message.properties
+    assert 25 <= beside.MessageExpiryInterval <= 30
+    assert ("c", "1") in beside.UserProperty
 
 
 @contextmanager
@@ -377,9 +377,9 @@ def test_pahos_old_callbacks_keep_working_for_listings_that_use_the_client_thems
     import pylib.mqtt  # noqa: F401  # the listing imports pylib first: what works here works there
 
     with deprecated_callbacks():
-        client = paho.Client()  # type: ignore[call-arg]
+        client = paho.Client()
     listing = Listing()
-    client.on_connect, client.on_disconnect = listing.on_connect, listing.on_disconnect  # type: ignore[assignment]
+    client.on_connect, client.on_disconnect = listing.on_connect, listing.on_disconnect
     client.on_message = listing.on_message
     client.connect(mosquitto.host, mosquitto.port)
     deadline = time.monotonic() + PATIENCE

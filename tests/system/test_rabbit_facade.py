@@ -17,7 +17,6 @@ import pika.exceptions
 import pytest
 import zmq
 from pika.adapters.blocking_connection import BlockingChannel
-from tests.unit.conftest import runtime as runtime
 
 from pylib.app import AppThread
 from pylib.brokers.addresses import TlsOptions
@@ -28,6 +27,7 @@ from pylib.testing.certificates import CertificateAuthority
 from pylib.testing.plugin import FaultProxyFactory, RabbitMQFactory
 from pylib.testing.rabbitmq import Vhost
 from pylib.zmq import Closable, zmq_socket
+from tests.unit.conftest import runtime as runtime
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import msgspec
 import pika
 import pytest
-from tests.unit.conftest import runtime as runtime
 
 from pylib.app import ZmqRelay
 from pylib.brokers.retrying import RetryPolicy
@@ -25,6 +23,7 @@ from pylib.testing.mosquitto import Mosquitto
 from pylib.testing.plugin import FaultProxyFactory, RabbitMQFactory
 from pylib.testing.rabbitmq import RabbitMQ, Vhost
 from pylib.zmq import URL_HEARTBEAT_NANNY, URL_MQTT_PUBLISH
+from tests.unit.conftest import runtime as runtime
 
 pytestmark = pytest.mark.timeout(110)
 
@@ -94,7 +93,7 @@ def up(thread: Any, ready: threading.Event) -> None:
 
 
 @pytest.fixture
-def mortal_rabbit(rabbitmq_factory: RabbitMQFactory) -> Iterator[RabbitMQ]:
+def mortal_rabbit(rabbitmq_factory: RabbitMQFactory) -> RabbitMQ:
     """A node of this test's own, with a durable queue that keeps what is published to ``home``."""
     node = rabbitmq_factory()
     with closing(pika.BlockingConnection(pika.URLParameters(node.address))) as connection:
@@ -102,7 +101,7 @@ def mortal_rabbit(rabbitmq_factory: RabbitMQFactory) -> Iterator[RabbitMQ]:
         channel.exchange_declare("home", "topic", durable=True)
         channel.queue_declare("kept", durable=True)
         channel.queue_bind("kept", "home", "#")
-    yield node
+    return node
 
 
 def kept(node: RabbitMQ, last: object) -> list[Any]:

@@ -30,12 +30,12 @@ class FakePort:
     """
 
     def __init__(self, *, window: int = 100, confirm_at_once: bool = False) -> None:
-        self.name = "the fake broker"
         self.window = window
         self.confirm_at_once = confirm_at_once
         self.published: list[Outgoing] = []
         self.settled: list[Settled] = []
         self.consuming = True
+        self.blocked = False
         self.closed = self.aborted = False
         self._up = False
         self._epoch = 0
@@ -44,6 +44,10 @@ class FakePort:
         self._owner: PortOwner | None = None
 
     # -- Port --------------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return "the fake broker"
 
     @property
     def up(self) -> bool:
@@ -60,9 +64,16 @@ class FakePort:
     def open(self, loop: Loop, owner: PortOwner) -> None:
         self._owner = owner
 
-    def publish(self, message: Outgoing, token: object) -> None:
+    def check(self, message: Outgoing) -> None:
         if not message.address:
             raise Rejected("a message needs an address")
+
+    def reclaim(self) -> list[tuple[Outgoing, object]]:
+        waiting, self._waiting = list(self._waiting), deque()
+        return waiting
+
+    def publish(self, message: Outgoing, token: object) -> None:
+        self.check(message)
         self._waiting.append((message, token))
         if self._up:
             self.published.append(message)

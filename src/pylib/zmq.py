@@ -60,7 +60,7 @@ def try_close(socket: Any) -> None:
 def zmq_term() -> None:
     """Run the rest of the stop: sources, pipes, bridges, the caller's own sockets, the context.
 
-    Takes at most the runtime's stop budget (0.8 s) and never hangs: what did not stop is named in the log, with its stack
+    Takes at most the runtime's stop budget (0.7 s) and never hangs: what did not stop is named in the log, with its stack
     and the line that opened its socket. Call it from the main thread, after ``die()``.
     """
     current().stop()

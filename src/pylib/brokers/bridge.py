@@ -22,8 +22,9 @@ log = logging.getLogger("pylib.bridge")
 
 # Seconds between two looks at whether everything has settled, while closing: only then, and only so often.
 _LOOK = 0.01
-# Seconds kept back for the goodbye itself out of what closing may take.
-_GOODBYE = 0.15
+# Of the seconds that closing may take: when to stop waiting for what is under way and say goodbye, and when to do without.
+_GOODBYE = 0.5
+_GIVE_UP = 0.75
 # One more round of the loop, so that the client library sees its sockets shut and lets go of them.
 _LAST_ROUND = 0.005
 
@@ -134,8 +135,11 @@ class Bridge:
             return
         self._finishing = True
         self.stop_consuming()
-        self._loop.call_later(max(0.0, seconds - 0.02), self._give_up)
-        self._look(self._loop.monotonic() + max(0.0, seconds - _GOODBYE))
+        if self._inflow is not None:
+            self._inflow.give_up_waiting()
+        # Whoever waits for this thread waits so many seconds: it has to be gone before, also on a busy machine.
+        self._loop.call_later(seconds * _GIVE_UP, self._give_up)
+        self._look(self._loop.monotonic() + seconds * _GOODBYE)
 
     def abandon(self) -> None:
         """The thread ends otherwise than by ``finish``: neither the connection nor a store may outlive it."""

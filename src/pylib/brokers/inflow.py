@@ -137,6 +137,11 @@ class Inflow:
         """From here on a failure may be the stop's doing: it is not acknowledged, and comes again."""
         self._stopping = True
 
+    def give_up_waiting(self) -> None:
+        """The pipes have ended: what found no room in them will find none any more."""
+        for end in self._ends.values():
+            end.give_up()
+
     def close(self) -> None:
         """No more failures are taken care of."""
         if self._retrying is not None:
@@ -233,6 +238,7 @@ class Inflow:
         if self._stopping and not hopeless:
             if leg.letter and retrying is not None:
                 retrying.put_back(leg.letter)
+            self._abandon(leg.entry)
         elif leg.letter:
             if retrying is not None:
                 retrying.outcome(leg.letter, error, final=hopeless)
@@ -242,6 +248,13 @@ class Inflow:
             self._done(leg)
         else:
             self._loop.call_later(TRY_AGAIN, lambda: self._again(leg))
+
+    def _abandon(self, entry: _Entry | None) -> None:
+        """It stays unacknowledged and comes again; so does everything after it, since acknowledgements keep the order."""
+        arrived = self._arrived
+        if entry is not None and entry in arrived:
+            while arrived.pop() is not entry:
+                pass
 
     def _bury(self, leg: _Leg, error: BaseException) -> None:
         retrying = self._retrying

@@ -9,6 +9,7 @@ from typing import Final
 import zmq
 from zmq.error import Again
 
+from pylib.errors import ShutdownTimeout
 from pylib.runtime.loop import WRITE, Loop
 from pylib.runtime.receipts import Receipts
 from pylib.runtime.sockets import Socket
@@ -58,6 +59,18 @@ class PipeEnd:
             self._loop.watch(self._socket, WRITE, self._writable)
         return True
 
+    def give_up(self) -> None:
+        """Fail the receipts of what waits for room: it is delivered again after the next start."""
+        waiting, self._waiting = self._waiting, deque()
+        for frame in waiting:
+            self._receipts.drop(frame, ShutdownTimeout("the application stopped before there was room in the pipe"))
+        self._unwatch()
+
+    def _unwatch(self) -> None:
+        if self._watching:
+            self._watching = False
+            self._loop.unwatch(self._socket)
+
     def _writable(self, mask: int) -> None:
         waiting = self._waiting
         while waiting:
@@ -66,5 +79,4 @@ class PipeEnd:
             except Again:
                 return
             waiting.popleft()
-        self._watching = False
-        self._loop.unwatch(self._socket)
+        self._unwatch()

@@ -24,7 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Seconds that the whole staged stop may take.
-STOP_BUDGET = 0.8
+STOP_BUDGET = 0.7
 #: Seconds after which a process whose stop hangs is ended, where the runtime owns the process.
 EXIT_DEADLINE = 5.0
 

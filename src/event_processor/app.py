@@ -185,9 +185,7 @@ def _rabbit_probe(settings: HubSettings, ready: Callable[[], None]) -> AppThread
 def addresses(settings: HubSettings) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
     """The addresses of RabbitMQ and of the MQTT broker. Raises ``ConfigError``, which names the place of the option."""
     return (
-        parse_addresses(
-            settings.rabbitmq.addresses, scheme="amqp", where=app_config.place("rabbitmq", "server_address")
-        ),
+        parse_addresses(settings.rabbitmq.addresses, scheme="amqp", where=app_config.place("rabbitmq", "server_address")),
         parse_addresses(settings.mqtt.addresses, scheme="mqtt", where=app_config.place("mqtt", "server_address")),
     )
 

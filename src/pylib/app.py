@@ -43,9 +43,7 @@ class AppThread(threading.Thread):
     member: Member
     runtime: Runtime
 
-    def __init__(
-        self, name: str | None = None, *, restart: RestartPolicy = STOP, deadline: float = DEFAULT_DEADLINE
-    ) -> None:
+    def __init__(self, name: str | None = None, *, restart: RestartPolicy = STOP, deadline: float = DEFAULT_DEADLINE) -> None:
         threading.Thread.__init__(self, name=name or type(self).__name__, daemon=True)
         if "member" not in self.__dict__:
             self.runtime = current()

@@ -62,9 +62,7 @@ class exception_handler(AbstractContextManager[Any]):
             return self._socket
         return getattr(self._closable, "socket", None)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         ended = isinstance(error, ContextTerminated)
         if error is not None:
             self._account_for(error, ended)

@@ -22,7 +22,6 @@ from pylib.brokers.retrying import DEFAULT_RETRY, RetryPolicy
 from pylib.brokers.runner import BridgeRunner
 from pylib.config import app_config
 from pylib.data import JSON, decode_json, encode_json
-from pylib.delivery.spool import SpoolLimits
 from pylib.delivery.spool import DEFAULT_LIMITS, Spool, SpoolLimits
 from pylib.errors import DecodeError, Rejected
 from pylib.runtime.loop import Loop

@@ -37,6 +37,7 @@ WAIT_FOR_CONFIRM: Final = 10.0
 QUEUE_EXPIRES_MS: Final = 7 * 24 * 3600 * 1000
 QUEUE_MAX_LENGTH: Final = 1_000_000
 
+
 class _Companion(AppThread):
     """The thread that serves a connection while its owner's thread is busy with its own ``run``."""
 
@@ -98,9 +99,7 @@ class MQConnection(AppThread, Closable):
         ended = super().stop(timeout)
         return (self._companion is None or self._companion.stop(timeout)) and ended
 
-    def _basic_publish(
-        self, routing_key: str, event_payload: Any, *, wait: bool | float = False, **_ignored: Any
-    ) -> None:
+    def _basic_publish(self, routing_key: str, event_payload: Any, *, wait: bool | float = False, **_ignored: Any) -> None:
         """Publish one message: a dict or list as MessagePack, bytes as they are.
 
         Returns when the message is queued; what the message at hand came from is acknowledged after the confirm. With

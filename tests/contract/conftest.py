@@ -35,9 +35,7 @@ class Mortal:
 
 
 @pytest.fixture(params=KINDS)
-def mortal(
-    request: pytest.FixtureRequest, mosquitto_factory: MosquittoFactory, rabbitmq_factory: RabbitMQFactory
-) -> Mortal:
+def mortal(request: pytest.FixtureRequest, mosquitto_factory: MosquittoFactory, rabbitmq_factory: RabbitMQFactory) -> Mortal:
     """A broker of this test's own, that keeps its state over a restart."""
     if request.param == "amqp":
         node = rabbitmq_factory()

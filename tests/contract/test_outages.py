@@ -81,9 +81,7 @@ def test_a_settle_from_before_the_restart_does_not_acknowledge_what_came_after(m
         again.close()
 
 
-def test_a_frozen_broker_is_noticed_within_a_few_keep_alives(
-    world: World, fault_proxy_factory: FaultProxyFactory
-) -> None:
+def test_a_frozen_broker_is_noticed_within_a_few_keep_alives(world: World, fault_proxy_factory: FaultProxyFactory) -> None:
     proxy = fault_proxy_factory(world.tcp_port)
     with PortThread(world.port(world.address(proxy.port), keepalive=1)) as port:
         port.until_up()

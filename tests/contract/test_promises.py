@@ -40,9 +40,7 @@ def test_every_publish_is_answered_once_and_arrives_in_order(world: World) -> No
         assert len(port.outcomes) == 300
 
 
-def test_publish_returns_at_once_while_the_connection_is_frozen(
-    world: World, fault_proxy_factory: FaultProxyFactory
-) -> None:
+def test_publish_returns_at_once_while_the_connection_is_frozen(world: World, fault_proxy_factory: FaultProxyFactory) -> None:
     proxy = fault_proxy_factory(world.tcp_port)
     with PortThread(world.port(world.address(proxy.port), keepalive=60)) as port:
         port.until_up()
@@ -195,9 +193,7 @@ def test_an_expired_message_is_answered_and_not_sent(world: World) -> None:
         port.close()
 
 
-def test_what_was_not_answered_fails_when_the_port_is_closed(
-    world: World, fault_proxy_factory: FaultProxyFactory
-) -> None:
+def test_what_was_not_answered_fails_when_the_port_is_closed(world: World, fault_proxy_factory: FaultProxyFactory) -> None:
     proxy = fault_proxy_factory(world.tcp_port)
     with PortThread(world.port(world.address(proxy.port), keepalive=60)) as port:
         port.until_up()

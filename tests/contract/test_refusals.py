@@ -196,9 +196,7 @@ def test_a_client_certificate_opens_the_door_where_one_is_asked_for(
 # -- MQTT 5 and brokers that are too old for it ------------------------------------------------------------------------
 
 
-def test_where_mqtt_5_is_refused_3_1_1_is_spoken_and_said_once(
-    mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_where_mqtt_5_is_refused_3_1_1_is_spoken_and_said_once(mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture) -> None:
     with OldBroker(mosquitto.port) as old:
         world = MqttWorld("127.0.0.1", old.port)
         with PortThread(world.port(consume=True)) as port:

@@ -81,9 +81,7 @@ class MqttWatcher:
         assert self._subscribed.wait(PATIENCE)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -169,9 +167,7 @@ class RabbitWatcher:
         self._channel.queue_bind(self._queue, EXCHANGE, self._key)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._connection.close()
 
 

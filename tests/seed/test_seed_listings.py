@@ -28,8 +28,7 @@ from pylib.testing.rabbitmq import Vhost
 LISTINGS = Path(__file__).parent / "listings"
 EXCHANGE = "home_automation"
 DOOR = (
-    '{"device_id": "esp-1", "input_location": "Front", "input_1": {"input_label": "Door", "sample_value": 97, '
-    '"active": %s}}'
+    '{"device_id": "esp-1", "input_location": "Front", "input_1": {"input_label": "Door", "sample_value": 97, "active": %s}}'
 )
 
 pytestmark = pytest.mark.timeout(120)
@@ -132,9 +131,7 @@ def test_the_mqtt_listing_forwards_a_sensor_and_publishes_a_command(
         watcher.disconnect()
         watcher.loop_stop()
     device = {"device_key": "Front Door", "type": "sensor", "sample_value": 97}
-    assert forwarded == repr(
-        {"sensor/front": {"data": {"device_info": {"inputs": [device]}, "active_devices": [device]}}}
-    )
+    assert forwarded == repr({"sensor/front": {"data": {"device_info": {"inputs": [device]}, "active_devices": [device]}}})
     assert commands == [b'{"command": "close"}']
     assert "sensor/back" in program.output
     assert "Traceback" not in program.output
@@ -167,8 +164,7 @@ def test_the_main_listing_prints_a_control_message_sends_heartbeats_and_stops_on
 def test_the_main_listing_ends_with_one_line_and_exit_code_1_when_no_broker_answers(run_listing: RunListing) -> None:
     program = run_listing(
         "siren_main.py",
-        "[rabbitmq]\nserver_address = amqp://guest:hidden@127.0.0.1:9/\n"
-        f"mq_exchange = {EXCHANGE}\ndevice_topic = siren\n",
+        f"[rabbitmq]\nserver_address = amqp://guest:hidden@127.0.0.1:9/\nmq_exchange = {EXCHANGE}\ndevice_topic = siren\n",
     )
     assert program.wait(30) == 1
     assert "127.0.0.1:9" in program.output

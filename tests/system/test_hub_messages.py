@@ -58,9 +58,7 @@ def warnings(output: str) -> list[str]:
     return [record["message"] for record in records if record["level"] not in ("DEBUG", "INFO")]
 
 
-def test_bad_messages_on_mqtt_cost_themselves_and_the_good_ones_around_them_pass(
-    home: Home, mosquitto: Mosquitto
-) -> None:
+def test_bad_messages_on_mqtt_cost_themselves_and_the_good_ones_around_them_pass(home: Home, mosquitto: Mosquitto) -> None:
     with home.running_hub() as hub, home.running_siren() as siren:
         for number, (topic, payload) in enumerate(BAD_ON_MQTT.items(), 1):
             publish(mosquitto, topic, payload)
@@ -76,9 +74,7 @@ def test_bad_messages_on_mqtt_cost_themselves_and_the_good_ones_around_them_pass
         assert hub.stop() == 0
 
 
-def test_bad_messages_on_rabbitmq_cost_themselves_and_the_good_ones_around_them_pass(
-    home: Home, rabbitmq: Vhost
-) -> None:
+def test_bad_messages_on_rabbitmq_cost_themselves_and_the_good_ones_around_them_pass(home: Home, rabbitmq: Vhost) -> None:
     with home.running_hub() as hub, home.running_siren() as siren, rabbitmq.connect() as connection:
         channel = connection.channel()
         for number, (routing_key, body) in enumerate(BAD_ON_RABBITMQ.items(), 1):

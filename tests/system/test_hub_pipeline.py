@@ -23,9 +23,7 @@ def home(tmp_path: Path, mosquitto: Mosquitto, rabbitmq: Vhost) -> Home:
     return Home.of(tmp_path, mosquitto, rabbitmq)
 
 
-def test_a_door_event_published_with_mosquitto_pub_reaches_the_siren_application(
-    home: Home, mosquitto: Mosquitto
-) -> None:
+def test_a_door_event_published_with_mosquitto_pub_reaches_the_siren_application(home: Home, mosquitto: Mosquitto) -> None:
     with home.running_hub() as hub, home.running_siren() as siren:
         publish(mosquitto, "sensor/front/door", DOOR)
         siren.wait_for(TRIGGERED)
@@ -40,9 +38,7 @@ def test_a_meter_reading_above_its_limit_becomes_an_mqtt_command(home: Home, mos
         assert "1041" not in light.output
 
 
-def test_a_device_that_says_no_more_than_ON_is_read_by_three_lines_of_app_conf(
-    home: Home, mosquitto: Mosquitto
-) -> None:
+def test_a_device_that_says_no_more_than_ON_is_read_by_three_lines_of_app_conf(home: Home, mosquitto: Mosquitto) -> None:
     with home.running_hub(), watching(mosquitto, "cmnd/#") as light:
         publish(mosquitto, "zigbee/hall/switch", "OFF")
         publish(mosquitto, "zigbee/hall/switch", "ON")
@@ -55,9 +51,7 @@ def test_an_input_application_on_rabbitmq_sets_off_an_output_application_on_rabb
         siren.wait_for("SIREN: triggered by Kitchen Thermometer")
 
 
-def test_an_event_from_earlier_sets_nothing_off_whether_kept_by_the_broker_or_late(
-    home: Home, mosquitto: Mosquitto
-) -> None:
+def test_an_event_from_earlier_sets_nothing_off_whether_kept_by_the_broker_or_late(home: Home, mosquitto: Mosquitto) -> None:
     late = json.dumps(json.loads(DOOR) | {"timestamp": int(time.time()) - 300})
     publish(mosquitto, "sensor/kept/door", DOOR.replace("Front", "Kept"), "-r")
     with home.running_hub(env={"LOG_LEVEL": "DEBUG"}) as hub, home.running_siren() as siren:
@@ -69,9 +63,7 @@ def test_an_event_from_earlier_sets_nothing_off_whether_kept_by_the_broker_or_la
         assert siren.output.count("SIREN") == 1
 
 
-def test_a_control_message_past_its_time_is_never_delivered(
-    tmp_path: Path, mosquitto: Mosquitto, rabbitmq: Vhost
-) -> None:
+def test_a_control_message_past_its_time_is_never_delivered(tmp_path: Path, mosquitto: Mosquitto, rabbitmq: Vhost) -> None:
     home = Home.of(tmp_path, mosquitto, rabbitmq, expiry=2)
     queue = "siren.test-device.test_home_control.event.control.siren"
     with home.running_hub() as hub, rabbitmq.connect() as connection:
@@ -91,9 +83,7 @@ def test_a_control_message_past_its_time_is_never_delivered(
             assert siren.output.count("SIREN") == 1
 
 
-def test_the_hub_says_on_mqtt_that_it_is_there_and_the_broker_says_so_when_it_is_not(
-    home: Home, mosquitto: Mosquitto
-) -> None:
+def test_the_hub_says_on_mqtt_that_it_is_there_and_the_broker_says_so_when_it_is_not(home: Home, mosquitto: Mosquitto) -> None:
     with watching(mosquitto, "event_processor/test-device/status") as status:
         with home.running_hub() as hub:
             status.wait_for("status online$")

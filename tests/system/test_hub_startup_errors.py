@@ -125,9 +125,7 @@ def test_an_example_told_not_to_wait_ends_when_rabbitmq_is_away(home: Home, name
     assert "connection refused" in found[0]
 
 
-def test_a_broker_that_is_away_is_waited_for_and_that_is_said_once(
-    home: Home, mosquitto_factory: MosquittoFactory
-) -> None:
+def test_a_broker_that_is_away_is_waited_for_and_that_is_said_once(home: Home, mosquitto_factory: MosquittoFactory) -> None:
     broker = mosquitto_factory(start=False)
     with home.hub(env={"MQTT_SERVER_ADDRESS": broker.address}) as hub:
         hub.wait_for("connection refused; check that the broker is running and the port is right; trying again")

@@ -69,9 +69,7 @@ def report(what: str, times: list[float]) -> None:
     assert max(times) <= SECONDS
 
 
-def test_a_stop_at_any_moment_ends_every_program_with_exit_code_0_within_a_second(
-    home: Home, mosquitto: Mosquitto
-) -> None:
+def test_a_stop_at_any_moment_ends_every_program_with_exit_code_0_within_a_second(home: Home, mosquitto: Mosquitto) -> None:
     times = []
     for trial, moment in enumerate(moments(seed=4)):
         with start(home, PROGRAMS[trial % len(PROGRAMS)], {}) as program:

@@ -153,9 +153,7 @@ def test_each_quality_of_service_works_both_ways(
     assert sink.wait_for(20) == [(qos, b"%d" % n) for n in range(20)]
 
 
-def test_the_retained_flag_is_set_and_seen(
-    runtime: Runtime, mosquitto: Mosquitto, watch: Callable[..., Watcher]
-) -> None:
+def test_the_retained_flag_is_set_and_seen(runtime: Runtime, mosquitto: Mosquitto, watch: Callable[..., Watcher]) -> None:
     watcher = watch(mosquitto, "state/a")
     watcher.publish("state/old", b"kept", retain=True)
     sink = Sink()
@@ -196,9 +194,7 @@ def test_what_arrives_while_the_subscriber_is_away_waits_for_it(
     assert sink.wait_for(5) == [{"sensor/door": n} for n in range(5)]
 
 
-def test_a_shared_subscription_divides_the_work(
-    runtime: Runtime, mosquitto: Mosquitto, watch: Callable[..., Watcher]
-) -> None:
+def test_a_shared_subscription_divides_the_work(runtime: Runtime, mosquitto: Mosquitto, watch: Callable[..., Watcher]) -> None:
     watcher = watch(mosquitto, "none")
     sinks = [Sink("inproc://one"), Sink("inproc://two")]
     for n, url in enumerate(("inproc://one", "inproc://two")):

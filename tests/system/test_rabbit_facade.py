@@ -70,9 +70,7 @@ class Idle(MQConnection, Closable):
     """The post's shape: a thread that sits in ``recv_pyobj`` and has a connection at its side."""
 
     def __init__(self, address: str, exchange: str = "home", kind: str = "topic", **named: Any) -> None:
-        MQConnection.__init__(
-            self, mq_server_address=address, mq_exchange_name=exchange, mq_exchange_type=kind, **named
-        )
+        MQConnection.__init__(self, mq_server_address=address, mq_exchange_name=exchange, mq_exchange_type=kind, **named)
         Closable.__init__(self, connect_url="inproc://idle")
 
     def run(self) -> None:
@@ -129,9 +127,7 @@ def test_the_relay_raises_pikas_connection_error_when_nobody_answers(runtime: Ru
     assert "canary" not in f"{caught.value!s}{caught.value!r}"
 
 
-def test_the_relay_tries_its_addresses_in_turn_and_names_all_when_none_answers(
-    runtime: Runtime, rabbitmq: Vhost
-) -> None:
+def test_the_relay_tries_its_addresses_in_turn_and_names_all_when_none_answers(runtime: Runtime, rabbitmq: Vhost) -> None:
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         dead = f"amqp://127.0.0.1:{taken.getsockname()[1]}"
@@ -275,9 +271,7 @@ def test_without_permission_to_declare_an_existing_exchange_is_used(runtime: Run
         assert take(channel, queue)[2] == b"x"
 
 
-def test_what_neither_exists_nor_may_be_made_is_an_error_that_says_so(
-    runtime: Runtime, rabbitmq: Vhost
-) -> None:
+def test_what_neither_exists_nor_may_be_made_is_an_error_that_says_so(runtime: Runtime, rabbitmq: Vhost) -> None:
     rabbitmq.node.set_permissions(rabbitmq.user, rabbitmq.name, configure="^$")
     listener = ZMQListener(URL, rabbitmq.address, "missing", "event.#", reconnect=False)
     listener.start()

@@ -146,7 +146,7 @@ threading.Event().wait(60)
 
 
 def test_a_signal_during_start_up_is_a_clean_end(program_of: object) -> None:
-    early = BEFORE.replace("class Worker", 'os.kill(os.getpid(), signal.SIGTERM)\n\nclass Worker')
+    early = BEFORE.replace("class Worker", "os.kill(os.getpid(), signal.SIGTERM)\n\nclass Worker")
     program = program_of(early + WAITS["in recv"] + AFTER)  # type: ignore[operator]
     assert program.wait(5) == 0, program.output
     assert "Did not stop" not in program.output

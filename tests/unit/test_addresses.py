@@ -69,9 +69,9 @@ def test_an_mqtt_address_is_understood(text: str, expected: Address) -> None:
 def test_several_are_tried_in_their_order() -> None:
     expected = ["amqp://a:5672", "amqp://b:1", "amqps://u@c:5671", "amqp://d:5672"]
     assert [str(a) for a in parse_addresses("a, b:1  amqps://u:p@c\n d", scheme="amqp")] == expected
-    assert [
-        str(a) for a in parse_addresses(["a", "b:1, amqps://u:p@c", Address("amqp", "d", 5672)], scheme="amqp")
-    ] == (expected)
+    assert [str(a) for a in parse_addresses(["a", "b:1, amqps://u:p@c", Address("amqp", "d", 5672)], scheme="amqp")] == (
+        expected
+    )
 
 
 def test_a_mapping_is_understood() -> None:

@@ -66,9 +66,7 @@ def test_a_thread_that_raises_is_known_at_once_and_named_with_its_cause_and_stac
     assert all(record.levelno >= logging.ERROR for record in caplog.records if "jammed" in record.getMessage())
 
 
-def test_a_thread_that_returns_unasked_stops_the_application(
-    runtime: Runtime, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_thread_that_returns_unasked_stops_the_application(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
     Body(lambda: None, "early").start()
     wait_for_stop(runtime)
     assert runtime.exit_code == 1
@@ -177,9 +175,7 @@ def test_sys_exit_in_a_thread_is_the_process_exit_code(runtime: Runtime) -> None
 # -- restarts --
 
 
-def test_a_restart_policy_is_honoured_and_escalates_at_its_limit(
-    runtime: Runtime, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_restart_policy_is_honoured_and_escalates_at_its_limit(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
     runs: list[int] = []
 
     def fail() -> None:

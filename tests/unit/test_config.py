@@ -100,9 +100,7 @@ def test_a_missing_option_names_file_section_option_and_variable(tmp_path: Path)
 
 
 def test_a_missing_section_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"section \[mqtt\] is missing: add it, with the option server_address, or set"
-    ):
+    with pytest.raises(ConfigError, match=r"section \[mqtt\] is missing: add it, with the option server_address, or set"):
         make(tmp_path).get("mqtt", "server_address")
     with pytest.raises(ConfigError, match=r"section \[mqtt\] is missing"):
         make(tmp_path).items("mqtt")
@@ -150,9 +148,7 @@ def test_a_file_that_is_not_utf8_says_so(tmp_path: Path) -> None:
 
 def test_a_bad_number_shows_the_value_and_its_place(tmp_path: Path) -> None:
     config = make(tmp_path, environ={"RABBITMQ_PREFETCH": "abc"})
-    with pytest.raises(
-        ConfigError, match=r'environment variable RABBITMQ_PREFETCH \(\[rabbitmq\] prefetch\) is "abc"; it '
-    ):
+    with pytest.raises(ConfigError, match=r'environment variable RABBITMQ_PREFETCH \(\[rabbitmq\] prefetch\) is "abc"; it '):
         config.getint("rabbitmq", "prefetch")
     with pytest.raises(ConfigError, match=r'app\.conf: \[rabbitmq\] ratio is "2\.5"; it has to be a whole number'):
         config.getint("rabbitmq", "ratio")
@@ -232,9 +228,7 @@ def test_a_secrets_folder_that_is_named_must_exist(tmp_path: Path) -> None:
         config.get("a", "b", fallback="")
 
 
-def test_names_come_from_environment_then_file_then_script_and_host(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_come_from_environment_then_file_then_script_and_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert make(tmp_path, environ={"APP_NAME": "env", "DEVICE_NAME": "dev"}).app_name() == "env"
     assert make(tmp_path, environ={"DEVICE_NAME": "dev"}).device_name() == "dev"
     assert make(tmp_path).app_name() == "hub"
@@ -292,9 +286,7 @@ def test_a_model_is_filled_from_its_section_with_overrides(tmp_path: Path) -> No
         ("[other]\n", "app.conf: section [mqtt] is missing: add it, with the option host"),
     ],
 )
-def test_a_model_that_does_not_fit_is_one_line_with_file_section_and_option(
-    tmp_path: Path, text: str, said: str
-) -> None:
+def test_a_model_that_does_not_fit_is_one_line_with_file_section_and_option(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(Broker, "mqtt", make(tmp_path, text))
     assert said in str(caught.value)

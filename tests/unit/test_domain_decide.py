@@ -17,12 +17,8 @@ from event_processor.domain.links import check_topic, compile_links, make_output
 from pylib.errors import ConfigError
 
 NOW = 1_700_000_000.0
-DOOR = Event(
-    device="Front Door", kind="input", type="contact", active=True, created_at=NOW, source="mqtt", topic="sensor/x"
-)
-METER = Event(
-    device="Water Meter", kind="meter", value=0, minute=25, created_at=NOW, source="mqtt", topic="meter/water"
-)
+DOOR = Event(device="Front Door", kind="input", type="contact", active=True, created_at=NOW, source="mqtt", topic="sensor/x")
+METER = Event(device="Water Meter", kind="meter", value=0, minute=25, created_at=NOW, source="mqtt", topic="meter/water")
 LAMP = make_output("lamp", topic="cmnd/lamp/POWER", payload="ON", qos=2, retain=True)
 OFF = make_output("off", enabled=False)
 LINKS = compile_links(

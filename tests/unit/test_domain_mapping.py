@@ -15,9 +15,7 @@ SWITCH = compile_mapping("switches", topic="zigbee/+/switch", device="{1} switch
 NESTED = compile_mapping(
     "nested", topic="z2m/{room}/#", device="{room} motion in {2}", type="motion", value="state.list.1", on=["occupied"]
 )
-METER = compile_mapping(
-    "t", topic="home/{room}/temperature", device="{room} thermometer", type="temperature", kind="meter"
-)
+METER = compile_mapping("t", topic="home/{room}/temperature", device="{room} thermometer", type="temperature", kind="meter")
 
 
 @pytest.mark.parametrize(
@@ -122,9 +120,7 @@ def test_dropping_covered_filters_loses_no_topic(filters: list[str], topic: str)
 
 PAYLOAD = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["state", "list", "1"]), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["state", "list", "1"]), inner, max_size=3),
 )
 
 

@@ -23,9 +23,7 @@ pytestmark = [pytest.mark.timeout(30)]
 @pytest.fixture
 def reports(monkeypatch: pytest.MonkeyPatch) -> list[tuple[BaseException, str | None, str | None]]:
     found: list[tuple[BaseException, str | None, str | None]] = []
-    monkeypatch.setattr(
-        handler, "report", lambda error, *, thread=None, topic=None: found.append((error, thread, topic))
-    )
+    monkeypatch.setattr(handler, "report", lambda error, *, thread=None, topic=None: found.append((error, thread, topic)))
     return found
 
 

@@ -45,9 +45,7 @@ def test_a_device_that_falls_silent_is_reported_once_and_welcomed_back(caplog: p
     runtime = Runtime()
     with runtime.active():
         out = Closable("inproc://out")
-        keeper = HeartbeatFilter(
-            "inproc://in", "inproc://out", stale_after_s=0.05, look_every_s=0.01, on_silent=on_silent
-        )
+        keeper = HeartbeatFilter("inproc://in", "inproc://out", stale_after_s=0.05, look_every_s=0.01, on_silent=on_silent)
         keeper.start()
         with zmq_socket(zmq.PUSH) as sender:
             sender.connect("inproc://in")

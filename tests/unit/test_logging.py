@@ -133,9 +133,7 @@ def test_the_client_libraries_are_quiet_unless_somebody_wants_them_loud() -> Non
     stream = io.StringIO()
     configure_logging("DEBUG", stream=stream)
     assert logging.getLogger("paho").level == logging.DEBUG
-    logging.getLogger("pika.adapters.utils.connection_workflow").error(
-        "a traceback that the bridge reports in one line"
-    )
+    logging.getLogger("pika.adapters.utils.connection_workflow").error("a traceback that the bridge reports in one line")
     logging.getLogger("pika.connection").error("the same again")
     assert stream.getvalue() == ""
 

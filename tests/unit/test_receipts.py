@@ -61,9 +61,7 @@ def pipe(runtime: Runtime) -> Callable[[str], tuple[Socket, Socket]]:
 Pipe = Callable[..., tuple[Socket, Socket]]
 
 
-def test_a_delivery_is_settled_when_the_taker_asks_for_the_next_message_and_not_before(
-    ledger: Ledger, pipe: Pipe
-) -> None:
+def test_a_delivery_is_settled_when_the_taker_asks_for_the_next_message_and_not_before(ledger: Ledger, pipe: Pipe) -> None:
     give, take = pipe("a")
     ledger.deliver(give, "hello")
     assert ledger.settled == []
@@ -242,9 +240,7 @@ def test_an_error_in_the_worker_fails_the_requesters_delivery(ledger: Ledger, pi
     assert ledger.settled == [(1, error)]
 
 
-def test_a_loop_as_the_first_applications_wrote_it_settles_each_delivery_after_its_effects(
-    ledger: Ledger, pipe: Pipe
-) -> None:
+def test_a_loop_as_the_first_applications_wrote_it_settles_each_delivery_after_its_effects(ledger: Ledger, pipe: Pipe) -> None:
     give, take = pipe("a")
     onward, end = pipe("b")
     for token in range(3):

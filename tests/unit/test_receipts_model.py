@@ -47,8 +47,8 @@ class Trees(RuleBasedStateMachine):
         take.bind(f"inproc://{number}")
         give = self.runtime.sockets.open(zmq.PUSH)
         give.connect(f"inproc://{number}")
-        self.takes[number:number + 1] = [take]
-        self.gives[number:number + 1] = [give]
+        self.takes[number : number + 1] = [take]
+        self.gives[number : number + 1] = [give]
 
     def _on_settled(self, receipt: Receipt) -> None:
         number = receipt.token

@@ -111,9 +111,7 @@ def test_a_marked_test_that_leaves_a_thread_fails_and_an_unmarked_one_does_not(t
     assert "2 passed, 1 error" in program.output
 
 
-def handshake(
-    server: Certificate, trusted: Path, *, client: Certificate | None = None, ask: Path | None = None
-) -> None:
+def handshake(server: Certificate, trusted: Path, *, client: Certificate | None = None, ask: Path | None = None) -> None:
     """One TLS handshake over a socket pair as ``localhost``; raises ssl.SSLError when a side refuses."""
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_side.load_cert_chain(server.certificate, server.key)

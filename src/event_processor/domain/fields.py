@@ -21,9 +21,7 @@ MAX_NAME = 200
 """Longest device name, label or type accepted, in characters. A routing key has room for 255 bytes."""
 
 _INT_BOUND = 2**63
-_TRUE = frozenset(
-    {"on", "true", "yes", "1", "open", "opened", "active", "detected", "triggered", "alarm", "motion", "wet"}
-)
+_TRUE = frozenset({"on", "true", "yes", "1", "open", "opened", "active", "detected", "triggered", "alarm", "motion", "wet"})
 _FALSE = frozenset(
     {"off", "false", "no", "0", "closed", "close", "inactive", "clear", "cleared", "normal", "idle", "none", "dry"}
 )

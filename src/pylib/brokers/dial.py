@@ -30,9 +30,7 @@ class Dial:
     unless cancelled first. Never blocks: the name is looked up in a helper thread, the rest happens on the loop.
     """
 
-    def __init__(
-        self, loop: Loop, address: Address, tls: ssl.SSLContext | None, timeout: float, who: str, done: Done
-    ) -> None:
+    def __init__(self, loop: Loop, address: Address, tls: ssl.SSLContext | None, timeout: float, who: str, done: Done) -> None:
         self._loop = loop
         self._address = address
         self._tls = tls

@@ -36,9 +36,7 @@ PULSE_DEADLINE: Final = 3.0
 def parameters_for(options: RabbitOptions, address: Address) -> pika.ConnectionParameters:
     """Pika's parameters. Raises ``ConfigError`` for TLS files that cannot be used."""
     tls = pika.SSLOptions((options.tls or TlsOptions()).context(), address.host) if address.tls else None
-    credentials = pika.PlainCredentials(
-        address.user or "guest", address.password.reveal() if address.password else "guest"
-    )
+    credentials = pika.PlainCredentials(address.user or "guest", address.password.reveal() if address.password else "guest")
     return pika.ConnectionParameters(
         host=address.host,
         port=address.port,
@@ -219,9 +217,7 @@ class PikaPort:
 
         def limited(frame: Any) -> None:
             if channel.is_open:
-                self._consumer_tag = channel.basic_consume(
-                    self._queue, self._delivered, exclusive=False, callback=consuming
-                )
+                self._consumer_tag = channel.basic_consume(self._queue, self._delivered, exclusive=False, callback=consuming)
 
         channel.basic_qos(prefetch_count=self._options.prefetch, callback=limited)
 
@@ -323,9 +319,7 @@ class PikaPort:
     def _fail_unsettled(self) -> None:
         if self._pulse is not None:
             self._pulse.stop()
-        self._publisher.fail_all(
-            ConnectionLost(f"{self.name}: the connection was closed before this message was confirmed")
-        )
+        self._publisher.fail_all(ConnectionLost(f"{self.name}: the connection was closed before this message was confirmed"))
 
     # -- consuming ---------------------------------------------------------------------------------------------------
 

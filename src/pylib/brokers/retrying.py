@@ -108,7 +108,9 @@ class Retrying:
         letter = self._letter(delivery, key, error, tries=1, due_at=self._loop.time() + delay)
         if not self._stored([letter]):
             return False
-        log.warning("%s: a message on %s failed (%s); trying again in %.1f s.", self._origin, delivery.address, letter.error, delay)
+        log.warning(
+            "%s: a message on %s failed (%s); trying again in %.1f s.", self._origin, delivery.address, letter.error, delay
+        )
         return True
 
     def queue_behind(self, deliveries: list[tuple[Delivery, str]]) -> bool:
@@ -123,7 +125,9 @@ class Retrying:
         except (StoreBroken, StoreFull) as problem:
             self._complain(problem)
             return False
-        log.warning("%s: a message on %s was set aside as dead letter %d: %s", self._origin, delivery.address, ident, letter.error)
+        log.warning(
+            "%s: a message on %s was set aside as dead letter %d: %s", self._origin, delivery.address, ident, letter.error
+        )
         return True
 
     def outcome(self, ident: int, error: BaseException | None, final: bool) -> None:

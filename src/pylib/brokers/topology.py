@@ -40,9 +40,7 @@ class Topology:
         self._passive_exchange = False
         self._take_queue = False
 
-    def raise_on(
-        self, connection: pika.SelectConnection, done: Done, failed: Failed
-    ) -> None:
+    def raise_on(self, connection: pika.SelectConnection, done: Done, failed: Failed) -> None:
         """Start. Ends in one call of ``done(channel, queue_name)`` or of ``failed(error)``, unless the connection goes."""
         # What an earlier connection found may be gone: whatever is not durable does not outlive its broker.
         self._take_exchange = self._exchange.name == ""

@@ -209,9 +209,7 @@ class AppConfig:
     def _env(self) -> Mapping[str, str]:
         return os.environ if self._environ is None else self._environ
 
-    def _convert(
-        self, section: str, option: str, convert: Callable[[str], T], kind: str, fallback: D | _Unset
-    ) -> T | D:
+    def _convert(self, section: str, option: str, convert: Callable[[str], T], kind: str, fallback: D | _Unset) -> T | D:
         found = self._find(section, option)
         if found is None:
             if isinstance(fallback, _Unset):
@@ -282,9 +280,7 @@ class AppConfig:
         named = self._secrets or self._env.get("APP_SECRETS")
         folder = Path(named or DEFAULT_SECRETS).absolute()
         try:
-            return {
-                _NOT_ALNUM.sub("_", entry.name).lower(): entry for entry in sorted(folder.iterdir()) if entry.is_file()
-            }
+            return {_NOT_ALNUM.sub("_", entry.name).lower(): entry for entry in sorted(folder.iterdir()) if entry.is_file()}
         except OSError as error:
             if named:
                 raise ConfigError(

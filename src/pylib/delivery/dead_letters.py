@@ -35,9 +35,7 @@ class DeadLetters:
     :param limits: how much is kept: the oldest make room, are counted (``totals().dropped``) and logged.
     """
 
-    def __init__(
-        self, path: Path | None = None, clock: Clock = SYSTEM_CLOCK, *, limits: Limits = DEFAULT_LIMITS
-    ) -> None:
+    def __init__(self, path: Path | None = None, clock: Clock = SYSTEM_CLOCK, *, limits: Limits = DEFAULT_LIMITS) -> None:
         self._table = LetterTable(path, limits)
         self._clock = clock
 
@@ -103,9 +101,7 @@ class DeadLetters:
         if not self._table.exists():
             raise self._missing(ident)
         with self._table.transaction() as connection:
-            gone = connection.execute(
-                "DELETE FROM letters WHERE ident = ? AND parked_at IS NOT NULL", (ident,)
-            ).rowcount
+            gone = connection.execute("DELETE FROM letters WHERE ident = ? AND parked_at IS NOT NULL", (ident,)).rowcount
         if not gone:
             raise self._missing(ident)
 
@@ -145,9 +141,7 @@ class DeadLetters:
             connection.execute(_REVIVE, (place, now, now, ident))
         ring_all(self.path)
 
-    def replay_all(
-        self, force: bool = False, *, address: str | None = None, origin: str | None = None
-    ) -> tuple[int, int]:
+    def replay_all(self, force: bool = False, *, address: str | None = None, origin: str | None = None) -> tuple[int, int]:
         """As ``replay``, for all that the filters choose, in the order of their numbers; in one commit.
 
         :returns: how many are tried again, and how many were left because their time is over.

@@ -112,9 +112,7 @@ class CertificateAuthority:
         files = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         files.certificate.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         files.key.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         )
         files.key.chmod(0o600)
         return files

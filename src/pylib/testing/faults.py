@@ -131,9 +131,7 @@ class FaultProxy:
         """End a freeze; what was held back goes on its way."""
         self._command(lambda: self._set(direction, frozen=False))
 
-    def slow(
-        self, *, latency: float = 0.0, bytes_per_second: float | None = None, direction: Direction | None = None
-    ) -> None:
+    def slow(self, *, latency: float = 0.0, bytes_per_second: float | None = None, direction: Direction | None = None) -> None:
         """Delay everything by ``latency`` seconds and pass at most ``bytes_per_second`` per connection."""
         self._command(lambda: self._set(direction, latency=latency, bytes_per_second=bytes_per_second))
 
@@ -156,9 +154,7 @@ class FaultProxy:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
     # The rest runs in the proxy's own thread.
@@ -235,9 +231,7 @@ class FaultProxy:
             if self._listener is not None:
                 selector.register(self._listener, selectors.EVENT_READ)
             for each in readers.keys() | writers.keys():
-                wanted = (selectors.EVENT_READ if each in readers else 0) | (
-                    selectors.EVENT_WRITE if each in writers else 0
-                )
+                wanted = (selectors.EVENT_READ if each in readers else 0) | (selectors.EVENT_WRITE if each in writers else 0)
                 selector.register(each, wanted)
             ready = selector.select(None if next_due is None else max(next_due - now, 0.0))
         for key, mask in ready:

@@ -134,9 +134,7 @@ class Mosquitto:
             self.close()
             raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.terminate()
         self.close()
 
@@ -176,9 +174,7 @@ def find_mosquitto() -> str:
     """Return the path of the Mosquitto broker; raises BrokerFailed with what to install."""
     found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin")
     if found is None:
-        raise BrokerFailed(
-            "Mosquitto is not installed. On Debian or Ubuntu: apt-get install mosquitto mosquitto-clients"
-        )
+        raise BrokerFailed("Mosquitto is not installed. On Debian or Ubuntu: apt-get install mosquitto mosquitto-clients")
     return found
 
 
@@ -189,9 +185,7 @@ def password_hash(password: str) -> str:
     return f"$7${_HASH_ROUNDS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
 
 
-def _settings(
-    persistence: bool, autosave_interval: int | None, max_queued_messages: int | None, folder: Path
-) -> list[str]:
+def _settings(persistence: bool, autosave_interval: int | None, max_queued_messages: int | None, folder: Path) -> list[str]:
     lines = [f"persistence {'true' if persistence else 'false'}"]
     if persistence:
         lines.append(f"persistence_location {folder}/")

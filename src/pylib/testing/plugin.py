@@ -104,9 +104,7 @@ def rabbitmq_node() -> Iterator[RabbitMQ]:
 def rabbitmq(rabbitmq_node: RabbitMQ) -> Iterator[Vhost]:
     """A virtual host and user of one test on the shared node: alone in it, and there in 30 ms."""
     if rabbitmq_node.pid is None:
-        pytest.fail(
-            "The shared RabbitMQ node has ended: an earlier test stopped it.\n" + rabbitmq_node.log_text()[-3000:]
-        )
+        pytest.fail("The shared RabbitMQ node has ended: an earlier test stopped it.\n" + rabbitmq_node.log_text()[-3000:])
     vhost = rabbitmq_node.fresh_vhost()
     yield vhost
     # A test that broke the node has failed already; its clean-up has nothing to add.

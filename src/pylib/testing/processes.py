@@ -27,9 +27,7 @@ class Program:
     kills the program when it still runs, and prints its output when the block raised.
     """
 
-    def __init__(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, folder: Path | None = None
-    ) -> None:
+    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
         self.argv = [str(part) for part in argv]
         self._lines: list[str] = []
         self._ended = False
@@ -117,9 +115,7 @@ class Program:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.kill()
         if error is not None and not isinstance(error, ProgramFailed):
             # Pytest shows what was written to standard error beside the failure.

@@ -110,9 +110,7 @@ class RabbitMQ:
             [find_epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK],
             folder=self.folder, log_path=self.folder / "epmd.log", env=self._env,
         )  # fmt: skip
-        self._server = ChildProcess(
-            [str(self._commands / "rabbitmq-server")], folder=self.folder, log_path=log, env=self._env
-        )
+        self._server = ChildProcess([str(self._commands / "rabbitmq-server")], folder=self.folder, log_path=log, env=self._env)
 
     @property
     def pid(self) -> int | None:
@@ -218,9 +216,7 @@ class RabbitMQ:
         """Remove a user with its permissions."""
         self.evaluate(f"ok = rabbit_auth_backend_internal:delete_user({binary(name)}, <<>>)")
 
-    def set_permissions(
-        self, user: str, vhost: str = "/", configure: str = ".*", write: str = ".*", read: str = ".*"
-    ) -> None:
+    def set_permissions(self, user: str, vhost: str = "/", configure: str = ".*", write: str = ".*", read: str = ".*") -> None:
         """Allow ``user`` what the three patterns match in ``vhost``."""
         patterns = ", ".join(binary(pattern) for pattern in (configure, write, read))
         call = f"rabbit_auth_backend_internal:set_permissions({binary(user)}, {binary(vhost)}, {patterns}, <<>>)"
@@ -237,9 +233,7 @@ class RabbitMQ:
 
     def close_all_connections(self, reason: str = "closed by the test") -> None:
         """Close every client's connection from the server's side, with ``reason`` in the close frame."""
-        self.evaluate(
-            f'[rabbit_networking:close_connection(P, "{reason}") || P <- rabbit_networking:connections()], ok'
-        )
+        self.evaluate(f'[rabbit_networking:close_connection(P, "{reason}") || P <- rabbit_networking:connections()], ok')
 
     def set_vm_memory_high_watermark(self, fraction: float) -> None:
         """Set the share of memory past which publishers are blocked; 0 blocks them at once."""
@@ -252,9 +246,7 @@ class RabbitMQ:
             self.close()
             raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def _serves(self) -> bool:

@@ -113,9 +113,7 @@ class FakePort:
         self._up = False
         self.owner.on_down(error or ConnectionLost("the fake broker is gone"), 0.1)
 
-    def deliver(
-        self, address: str, body: bytes = b"", *, qos: int = 1, expires_at: float | None = None
-    ) -> Delivery:
+    def deliver(self, address: str, body: bytes = b"", *, qos: int = 1, expires_at: float | None = None) -> Delivery:
         """Deliver a message; QoS 0 needs no acknowledgement."""
         self._tag += 1
         delivery = Delivery(address, body, self._tag if qos else 0, self._epoch, qos=qos, expires_at=expires_at)

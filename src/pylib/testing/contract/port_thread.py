@@ -110,9 +110,7 @@ class PortThread:
         self.call(lambda: self.port.open(self._loop, self))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._thread.is_alive():
             if not self.closed:
                 self.call(self.port.abort)

@@ -13,7 +13,7 @@ import msgspec
 from pylib.brokers.pipe_end import PipeEnd
 from pylib.brokers.port import Delivery, Port
 from pylib.brokers.retrying import Retrying
-from pylib.errors import MessageError
+from pylib.errors import MessageError, Rejected
 from pylib.runtime.loop import Loop
 from pylib.runtime.receipts import Receipt, Receipts
 from pylib.runtime.sockets import Socket
@@ -169,15 +169,18 @@ class Inflow:
         delivery = _with_headers(delivery, headers)
         leg = _Leg(delivery, wanted, None, letter)
         try:
-            legs = [(name, made) for name, made in self._route(delivery) if name == wanted]
-            frames = [pickle.dumps(made, pickle.HIGHEST_PROTOCOL) for _, made in legs]
+            legs = [(name, made) for name, made in self._route(delivery) if _handler(name) == wanted]
+            frames = [(name, pickle.dumps(made, pickle.HIGHEST_PROTOCOL)) for name, made in legs]
         except Exception as error:
             self._failed(leg, error)
             return
-        if frames and wanted in self._ends:
-            self._push(leg, frames[0])
+        if frames and frames[0][0] in self._ends:
+            leg.route, frame = frames[0]
+            self._push(leg, frame)
+        elif wanted or "" not in self._ends:
+            self._failed(leg, Rejected(f"nobody called {wanted!r} takes messages from {delivery.address!r} any more"))
         else:
-            self._done(leg)  # nobody wants it any more
+            self._done(leg)  # one pipe, and nothing of this goes down it any more
 
     def _undecodable(self, delivery: Delivery, error: Exception) -> None:
         """It goes to the dead letters at once; what is only too late is dropped on purpose."""
@@ -290,10 +293,17 @@ class Inflow:
     def _key(self, leg: _Leg) -> str:
         """What keeps messages in order: one key's wait for each other, in each pipe for itself."""
         key = self._order_key(leg.delivery) if self._order_key is not None else leg.delivery.address
-        return f"{leg.route}|{key}" if leg.route else key
+        return f"{_handler(leg.route)}|{key}" if leg.route else key
 
     def _letter_of(self, leg: _Leg) -> Delivery:
-        return _with_headers(leg.delivery, {**(leg.delivery.headers or {}), _ROUTE: leg.route}) if leg.route else leg.delivery
+        if not leg.route:
+            return leg.delivery
+        return _with_headers(leg.delivery, {**(leg.delivery.headers or {}), _ROUTE: _handler(leg.route)})
+
+
+def _handler(pipe: str) -> str:
+    """Whose pipe it is: ``water#2`` is the second one of ``water``, which may have more or fewer after the next start."""
+    return pipe.partition("#")[0]
 
 
 class _TooLate(MessageError):

@@ -103,13 +103,14 @@ class Limits(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 DEFAULT_LIMITS: Final = Limits()
 
 
-def store_path(config: AppConfig | None = None) -> Path:
+def store_path(config: AppConfig | None = None, application: str | None = None) -> Path:
     """Where an application keeps what failed. Reads the settings; any thread.
 
     ``[app] state_dir``, else systemd's ``STATE_DIRECTORY`` (systemd.exec(5); the first, if it names several), else
     ``~/.local/state/<application>`` (``XDG_STATE_HOME`` instead of ``~/.local/state`` where that is set). The folder
     belongs to one application: two that share it would be handed each other's letters.
 
+    :param application: its name, where that is not the configured one.
     :raises ConfigError: the settings file cannot be read.
     """
     config = app_config if config is None else config
@@ -121,7 +122,7 @@ def store_path(config: AppConfig | None = None) -> Path:
         return Path(systemd).absolute() / DATABASE_NAME
     home = config.env("XDG_STATE_HOME")
     base = Path(home) if home else Path(os.path.expanduser("~")) / ".local" / "state"
-    return (base / _folder_name(config.app_name())).absolute() / DATABASE_NAME
+    return (base / _folder_name(application or config.app_name())).absolute() / DATABASE_NAME
 
 
 def _folder_name(application: str) -> str:

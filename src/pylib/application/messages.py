@@ -16,8 +16,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A message to a topic or routing key of one broker. Made by ``broker.message(...)``; sending it is the application's.
 
     :param broker: the name of the broker it goes to.
-    :param expires: seconds, from its making, after which it must not be delivered any more.
-    :param qos: MQTT: 0, 1 or 2. RabbitMQ: 0 for a message that need not survive a restart of the broker.
+    :param expires: seconds, from its sending, after which it must not be delivered any more.
+    :param qos: MQTT: 0, 1 or 2. RabbitMQ knows no such thing: a message there is persistent and confirmed.
     :param message_id: the same for every repetition; made from the incoming message's where there is one.
     """
 

@@ -96,7 +96,6 @@ def _run(options: argparse.Namespace, at_once: _AtOnce) -> Callable[[HubSettings
             zmq_term()
             at_once.code = runtime.exit_code
         bye()
-        return runtime.exit_code
 
     return run
 

@@ -95,7 +95,7 @@ def _report_death(error: BaseException, thread: str, topic: str) -> None:
 
 
 class LoopThread(AppThread):
-    """An application thread that lives on a loop: subclasses say what to watch in ``arrange`` and what remains in ``drain``."""
+    """An application thread that lives on a loop: ``arrange`` says what to watch, ``drain`` what remains at the end."""
 
     def run(self) -> None:
         member = self.member

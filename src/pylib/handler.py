@@ -89,7 +89,7 @@ class exception_handler(AbstractContextManager[Any]):
         if not isinstance(error, Exception):
             return
         if shutting_down:
-            log.debug("Ignoring an error while stopping.", exc_info=True)
+            log.debug("Ignoring an error while stopping.", exc_info=error)
         elif isinstance(error, ResourceWarning):
             log.warning("%s", str(error) or type(error).__name__)
         else:

@@ -57,7 +57,7 @@ class MQConnection(AppThread, Closable):
     messages. It is made when the thread starts, and made again when it is lost.
 
     mq_server_address   host, host:port, amqp(s)://user:password@host:port/vhost, or a list of them, tried in turn
-    mq_exchange_name    declared as mq_exchange_type (topic, direct, fanout or headers), durable; one that exists is used as it is
+    mq_exchange_name    declared durable, of mq_exchange_type (topic, direct, fanout, headers); an existing one is used as it is
     mq_arguments        arguments of the exchange; {'x-message-ttl': ms} becomes the expiration of every message published
     reconnect           False: a lost connection ends the application with exit code 1, to be restarted from outside; see
                         ``Reconnect`` for what lies in between

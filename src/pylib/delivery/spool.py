@@ -15,14 +15,13 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import count
-from typing import Final, Literal, TypeVar
-
-import msgspec
+from typing import Final, TypeVar
 
 from pylib.delivery.database import Database
 from pylib.delivery.salvage import finish, salvage
+from pylib.delivery.spells import Spells
+from pylib.delivery.spool_limits import DEFAULT_LIMITS, Item, SpoolLimits
 from pylib.delivery.spool_table import (
     APPLICATION_ID,
     INSERT,
@@ -39,7 +38,6 @@ from pylib.delivery.spool_table import (
     what_fits,
 )
 from pylib.delivery.sqlite import Corrupt, StoreBroken, StoreFull, advice
-from pylib.errors import ConfigError
 from pylib.runtime.clock import SYSTEM_CLOCK, Clock
 
 __all__ = ["DEFAULT_LIMITS", "Item", "Spool", "SpoolBroken", "SpoolFull", "SpoolLimits"]
@@ -59,43 +57,6 @@ class SpoolBroken(StoreBroken):
 
     The message says what to do. The same spool works again as soon as the cause is gone.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolLimits:
-    """How much may wait, for how long, and who gives way.
-
-    ``max_bytes`` of addresses and data (the file is about a tenth larger), ``max_messages``; ``max_age`` in seconds
-    since storing, by the wall clock, after which a message is dropped (None: never). ``policy`` at the limit: "block"
-    refuses the batch, so that the source keeps it; "drop_oldest" and "drop_newest" lose messages, count them and say
-    so. With ``latest_per_key`` a newer message for an address replaces one that waits, and takes its turn at the end.
-    """
-
-    max_bytes: int = 1024 * 1024 * 1024
-    max_messages: int = 5_000_000
-    max_age: float | None = None
-    policy: Literal["block", "drop_oldest", "drop_newest"] = "block"
-    latest_per_key: bool = False
-
-    def __post_init__(self) -> None:
-        if self.max_bytes < 1 or self.max_messages < 1:
-            raise ConfigError("SpoolLimits: max_bytes and max_messages must be at least 1.")
-        if self.max_age is not None and self.max_age <= 0:
-            raise ConfigError("SpoolLimits: max_age must be a number of seconds above 0, or None for no limit.")
-        if self.policy not in ("block", "drop_oldest", "drop_newest"):
-            raise ConfigError(f'SpoolLimits: policy is "block", "drop_oldest" or "drop_newest", not {self.policy!r}.')
-
-
-DEFAULT_LIMITS = SpoolLimits()
-
-
-class Item(msgspec.Struct, frozen=True, gc=False):
-    """One waiting message. ``expires_at`` is in seconds since the epoch."""
-
-    row: int
-    address: str
-    data: bytes
-    expires_at: float | None
 
 
 class Spool:
@@ -123,7 +84,7 @@ class Spool:
         self._removing_count = 0
         # Rows from _next_row on may be left over from a commit that was reported as failed.
         self._ghosts = False
-        self._spells: dict[str, int] = {}
+        self._spells = Spells(str(path))
 
     def __len__(self) -> int:
         return max(0, self._messages - self._removing_count)
@@ -189,12 +150,12 @@ class Spool:
         ranges = runs(rows)
         try:
             self._guarded(lambda: self._delete(ranges))
-            self._spell_over("removing")
+            self._spells.over("removing")
         except SpoolBroken as error:
             if not self._wanted:
                 raise
             self._postpone(ranges)
-            self._spell("removing", 1, f"Delivered messages stay in the spool for now. {error}")
+            self._spells.say("removing", 1, f"Delivered messages stay in the spool for now. {error}")
 
     # --------------------------------------------------------------------------------------------------- the contents
 
@@ -263,9 +224,9 @@ class Spool:
         if dropped:
             self.dropped += dropped
             which = "oldest" if limits.policy == "drop_oldest" else "newest"
-            self._spell("dropped", dropped, f"{self._full(0, 0)} The {which} messages are dropped.")
+            self._spells.say("dropped", dropped, f"{self._full(0, 0)} The {which} messages are dropped.")
         else:
-            self._spell_over("dropped")
+            self._spells.over("dropped")
 
     def _read(self, after_row: int, most: int) -> list[Item]:
         now = self._clock.time()
@@ -291,7 +252,7 @@ class Spool:
         if over:
             self._expire(over)
         elif items:
-            self._spell_over("expired")
+            self._spells.over("expired")
         return items
 
     def _expire(self, rows: list[int]) -> None:
@@ -303,7 +264,7 @@ class Spool:
         except StoreBroken:
             self._postpone(ranges)
         self.expired += len(rows)
-        self._spell("expired", len(rows), f"Messages in the spool {self._database.path} outlived their use: not sent.")
+        self._spells.say("expired", len(rows), f"Messages in the spool {self._database.path} outlived their use: not sent.")
 
     def _purge(self, now: float) -> None:
         """Make room out of what will never be sent."""
@@ -412,14 +373,3 @@ class Spool:
             lost = "how many it held is not known"
         log.error("Of the messages in the spool %s %d were saved and %s. The damaged file is %s.", path, saved, lost, kept)
         self._checked = False
-
-    # ----------------------------------------------------------------------------------------------------- said once
-
-    def _spell(self, name: str, number: int, message: str) -> None:
-        if name not in self._spells:
-            log.warning("%s This is said once; counters go on.", message)
-        self._spells[name] = self._spells.get(name, 0) + number
-
-    def _spell_over(self, name: str) -> None:
-        if self._spells and (number := self._spells.pop(name, 0)):
-            log.info("Spool %s: over: %s (%d in all).", self._database.path, name, number)

@@ -1,4 +1,4 @@
-"""The watchdog: one thread that notices work that takes too long, signals the main thread cannot take, and a stop that hangs."""
+"""The watchdog: a thread that notices work that takes too long, signals that nobody takes, and a stop that hangs."""
 
 from __future__ import annotations
 

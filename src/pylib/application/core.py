@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar, Unpack
 
@@ -11,6 +13,7 @@ from pylib.app import AppThread
 from pylib.application.asynchronous import AsyncThread, AsyncWorker
 from pylib.application.binding import Handler, Middleware, is_async, name_of
 from pylib.application.brokers import Broker, Registration, wrapped
+from pylib.application.filters import disjoint
 from pylib.application.options import CONSUMING, PUBLISHING, MqttSettings, RabbitSettings, checked
 from pylib.application.workers import TimerThread, Worker
 from pylib.brokers.addresses import AddressLike
@@ -60,6 +63,7 @@ class Application:
         self._timers: list[tuple[float, Callable[[], Any], str]] = []
         self._threads: list[AppThread] = []
         self._started = False
+        self._up: list[threading.Event] = []
 
     # -- composing ---------------------------------------------------------------------------------------------------
 
@@ -145,6 +149,11 @@ class Application:
             for thread in self._compose():
                 thread.start()
 
+    def wait_until_ready(self, timeout: float) -> bool:
+        """Wait until every connection is made and subscribed, at most so many seconds. True if they are. Any thread."""
+        end = time.monotonic() + timeout
+        return all(each.wait(max(0.0, end - time.monotonic())) for each in self._up)
+
     def stop(self) -> list[str]:
         """Run the staged stop; returns a description of what was left behind, which is nothing."""
         return self.runtime.stop()
@@ -192,6 +201,10 @@ class Application:
                 raise ConfigError(f"middleware {name_of(middleware)} is async and cannot be around handler {plain}, which is "
                                   "not; make it a plain function")  # fmt: skip
 
+    def _when_up(self) -> Callable[[], None]:
+        self._up.append(threading.Event())
+        return self._up[-1].set
+
     def _outlet(self, broker: Broker) -> str:
         return f"inproc://{self.name}/to/{broker.name}"
 
@@ -226,11 +239,11 @@ class Application:
         """For MQTT the way out is the way in too: one connection."""
         options = broker.options
         if broker.kind == "mqtt":
-            topics = list(dict.fromkeys(each.pattern for each in broker.registrations))
+            topics = disjoint((each.pattern for each in broker.registrations), broker.name)
             return MqttSubscriber(mqtt_topics=topics, name=broker.name, sink_urls=self._sinks(broker), route=broker.route,
-                                  publish_urls=[self._outlet(broker)], **options)  # fmt: skip
+                                  publish_urls=[self._outlet(broker)], on_ready=self._when_up(), **options)  # fmt: skip
         mine = {name: value for name, value in options.items() if name not in CONSUMING}
-        return RabbitMQRelay(self._outlet(broker), name=broker.name, wait=True, **mine)
+        return RabbitMQRelay(self._outlet(broker), name=broker.name, wait=True, on_ready=self._when_up(), **mine)
 
     def _way_in(self, broker: Broker) -> AppThread:
         # A connection of its own: while an alarm blocks the publishing one, acknowledgements still get through.
@@ -238,7 +251,7 @@ class Application:
         keys = tuple(dict.fromkeys(each.pattern for each in broker.registrations))
         queue = options.pop("queue", f"{self.name}.{app_config.device_name()}.{options['mq_exchange_name']}"[:255])
         return RabbitMQConsumer(self._sinks(broker), broker.route, mq_topic_filter=keys, queue=queue,
-                                name=f"{broker.name} consumer", **options)  # fmt: skip
+                                name=f"{broker.name} consumer", on_ready=self._when_up(), **options)  # fmt: skip
 
     def _workers(
         self, broker: Broker, registration: Registration, outlets: dict[str, str], asyncio_thread: AsyncThread | None

@@ -39,6 +39,15 @@ _NAMES = '{lookup, [file]}.\n{host, {127,0,0,1}, ["localhost"]}.\n'
 
 
 @dataclass(frozen=True, slots=True)
+class ErlangNetwork:
+    """What the nodes of a cluster have in common, and a node's name in it; whoever makes it runs the port mapper."""
+
+    node_name: str
+    cookie: str
+    epmd_port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Vhost:
     """A virtual host of its own on a private node, with a user that may do everything in it."""
 
@@ -69,7 +78,7 @@ class RabbitMQ:
     listener, ``tls_port``; ``heartbeat`` is the interval in seconds the server proposes; ``loopback_users`` False lets
     ``guest`` in from everywhere; ``config`` holds further lines of ``rabbitmq.conf``, ``advanced`` the text of an
     ``advanced.config``. A listing whose client knows port 5672 alone is served by a ``host`` of its own in 127.0.0.0/8
-    together with ``port=5672``.
+    together with ``port=5672``. ``network`` makes it a node that can join a cluster (see ``pylib.testing.cluster``).
 
     The constructor raises BrokerFailed when RabbitMQ is not installed. ``start()`` returns when AMQP is served.
     """
@@ -85,6 +94,7 @@ class RabbitMQ:
         loopback_users: bool = True,
         config: Sequence[str] = (),
         advanced: str | None = None,
+        network: ErlangNetwork | None = None,
     ) -> None:
         self._commands = find_rabbitmq()
         self.host = host
@@ -92,10 +102,11 @@ class RabbitMQ:
         self.tls = tls
         self.tls_port = free_port(host) if tls is not None else None
         self.mqtt_port = free_port(host) if "rabbitmq_mqtt" in plugins else None
-        self.node_name = f"pylib-test-{secrets.token_hex(4)}@localhost"
+        self.node_name = network.node_name if network else f"pylib-test-{secrets.token_hex(4)}@localhost"
         self.folder = Path(tempfile.mkdtemp(prefix="pylib-rabbitmq-"))
-        self._cookie = secrets.token_hex(20).upper()
-        self._epmd_port = free_port()
+        self._cookie = network.cookie if network else secrets.token_hex(20).upper()
+        self._own_epmd = network is None
+        self._epmd_port = network.epmd_port if network else free_port()
         self._made = 0
         self._write(".erlang.cookie", self._cookie, mode=0o400)
         self._write("inetrc", _NAMES)
@@ -140,7 +151,7 @@ class RabbitMQ:
         """Start the node and return when it serves AMQP; raises BrokerFailed with the end of its log."""
         if self.pid is None and answers(self.port, self.host, 0.2):
             raise BrokerFailed(f"Something else listens on {self.host}:{self.port}; the private RabbitMQ needs it.")
-        if self._epmd.pid is None:
+        if self._own_epmd and self._epmd.pid is None:
             self._epmd.start()
             self._epmd.wait_until(lambda: answers(self._epmd_port), timeout=_START_SECONDS, what="Erlang's port mapper")
         self._server.start()

@@ -1,7 +1,7 @@
 """A garden in a dozen lines: dry soil, heard over MQTT, becomes an order to the pump on RabbitMQ.
 
-    MQTT=localhost AMQP=localhost python examples/garden.py
-    mosquitto_pub -q 1 -t soil/tomatoes/state -m '{"moisture": 12}'
+MQTT=localhost AMQP=localhost python examples/garden.py
+mosquitto_pub -q 1 -t soil/tomatoes/state -m '{"moisture": 12}'
 """
 
 import os

@@ -105,11 +105,12 @@ def received(channel: BlockingChannel, count: int, queue: str = "mine") -> list[
     import msgspec
 
     found: list[tuple[str, Any, str]] = []
-    for method, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=PATIENCE):
+    for method, properties, body in channel.consume(queue, inactivity_timeout=PATIENCE):
         assert method is not None, f"there is only {found}"
         assert properties is not None
+        channel.basic_ack(method.delivery_tag)
         found.append((str(method.routing_key), msgspec.msgpack.decode(body or b"")["data"], str(properties.message_id)))
         if len(found) == count:
             break
-    channel.cancel()
+    channel.cancel()  # what was sent ahead goes back to the queue
     return found

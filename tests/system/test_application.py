@@ -103,7 +103,7 @@ def test_a_message_goes_there_and_back_through_both_brokers(garden: Garden) -> N
         return None
 
     @garden.rabbit.on("event.control.*")
-    async def pump(order: dict, routing_key: str) -> Message:  # type: ignore[type-arg]
+    async def pump(order: dict, routing_key: str) -> Message:
         return garden.mqtt.message("pump/state", f"{routing_key} {order['why']}", retain=True)
 
     @garden.mqtt.on("pump/state")

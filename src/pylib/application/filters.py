@@ -71,7 +71,7 @@ def _overlap(one: str, other: str) -> bool:
 def _join(one: str, other: str) -> str:
     """The narrowest filter that matches whatever either matches."""
     first, second = one.split("/"), other.split("/")
-    levels = []
+    levels: list[str] = []
     for a, b in zip(first, second, strict=False):
         if "#" in (a, b):
             return "/".join([*levels, "#"])

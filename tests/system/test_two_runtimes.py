@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.timeout(30), pytest.mark.leak_check]
 
 
 class Upper(ZmqRelay):
-    def process(self, message: Any) -> Any:
-        return message.upper()
+    def process_message(self, sink_socket: Any) -> None:
+        sink_socket.send_pyobj(self.socket.recv_pyobj().upper())
 
 
 class Pipeline:

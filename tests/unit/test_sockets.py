@@ -136,8 +136,8 @@ def test_an_unclosed_socket_is_named_with_the_line_that_opened_it(
 
     def open_and_keep() -> None:
         nonlocal line
+        line = inspect.currentframe().f_lineno + 1  # type: ignore[union-attr]
         socket = zmq_socket(zmq.PULL)
-        line = inspect.currentframe().f_lineno  # type: ignore[union-attr]
         socket.bind("inproc://kept")
         opened.set()
         released.wait(10)
@@ -159,8 +159,8 @@ def test_an_unclosed_socket_is_named_with_the_line_that_opened_it(
 
 
 def test_a_closables_socket_is_named_with_the_applications_line_and_not_the_librarys(runtime: Runtime) -> None:
+    line = inspect.currentframe().f_lineno + 1  # type: ignore[union-attr]
     closable = Closable("inproc://a")
-    line = inspect.currentframe().f_lineno  # type: ignore[union-attr]
     assert closable.socket.origin.endswith(f"{HERE}:{line}")
     more = closable.get_socket(zmq.PUSH)
     assert f"{HERE}:{line + 2}" in more.origin

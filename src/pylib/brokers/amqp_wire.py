@@ -7,11 +7,12 @@ message of a stream (docs/adr/0004). The frames here are the ones that pika woul
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import Final
 
 from pika import data as fields
 
-from pylib.brokers.port import Outgoing
+from pylib.brokers.port import Header, Outgoing
 from pylib.brokers.rabbit_values import EXPIRES_AT
 from pylib.errors import Rejected
 
@@ -22,6 +23,7 @@ _PUBLISH: Final = 40
 _FRAME_END: Final = b"\xce"
 _OVERHEAD: Final = 8  # frame header and end: what a body frame costs of frame_max
 _MOST_KEYS: Final = 2000  # method frames remembered: devices have a routing key each
+_MOST_COUNT: Final = 255  # headers that count: larger numbers are not remembered
 
 # Property flags of class basic, in the order in which the properties follow (AMQP 0-9-1 section 4.2.6.1).
 _CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _EXPIRATION, _MESSAGE_ID, _TIMESTAMP = (
@@ -40,13 +42,14 @@ class PublishEncoder:
     :param frame_max: the connection's negotiated largest frame, in bytes.
     """
 
-    __slots__ = ("_channel", "_exchange", "_methods", "_most_body")
+    __slots__ = ("_channel", "_exchange", "_methods", "_most_body", "_tables")
 
     def __init__(self, channel: int, exchange: str, frame_max: int) -> None:
         self._channel = channel
         self._exchange = exchange.encode()
         self._most_body = frame_max - _OVERHEAD
         self._methods: dict[tuple[str, bool], bytes] = {}
+        self._tables: dict[tuple[str, int], bytes] = {}
 
     def encode(self, message: Outgoing, remaining: float | None) -> bytes:
         """The frames of a message that may live ``remaining`` seconds more (None: for ever). Raises ``Rejected`` for a
@@ -90,12 +93,7 @@ class PublishEncoder:
             headers = {**(headers or {}), EXPIRES_AT: str(message.expires_at)}
         if headers:
             flags |= _HEADERS
-            pieces: list[bytes] = []
-            try:
-                fields.encode_table(pieces, dict(headers))  # type: ignore[arg-type]  # the stubs know no float and bool
-            except Exception as error:
-                raise Rejected(f"{message.address}: its headers cannot be sent: {type(error).__name__}: {error}") from error
-            parts += pieces
+            parts.append(self._table(headers, message.address))
         parts.append(b"\x02" if message.qos else b"\x01")
         if remaining is not None:
             flags |= _EXPIRATION
@@ -108,6 +106,29 @@ class PublishEncoder:
             parts.append(_TIME.pack(int(message.created_at)))
         parts[0] = flags.to_bytes(2, "big")
         return b"".join(parts)
+
+    def _table(self, headers: Mapping[str, Header], address: str) -> bytes:
+        if len(headers) == 1:
+            # What most messages carry is a count of hops alone, and the same one.
+            ((name, value),) = headers.items()
+            if type(value) is int and -_MOST_COUNT <= value <= _MOST_COUNT:  # no bool: True equals 1, and is encoded otherwise
+                table = self._tables.get((name, value))
+                if table is None:
+                    table = _encode_table(headers, address)
+                    if len(self._tables) >= _MOST_KEYS:
+                        self._tables.clear()
+                    self._tables[name, value] = table
+                return table
+        return _encode_table(headers, address)
+
+
+def _encode_table(headers: Mapping[str, Header], address: str) -> bytes:
+    pieces: list[bytes] = []
+    try:
+        fields.encode_table(pieces, dict(headers))  # type: ignore[arg-type]  # the stubs know no float and bool
+    except Exception as error:
+        raise Rejected(f"{address}: its headers cannot be sent: {type(error).__name__}: {error}") from error
+    return b"".join(pieces)
 
 
 def _short(text: str) -> bytes:

@@ -108,7 +108,7 @@ def received(channel: BlockingChannel, count: int, queue: str = "mine") -> list[
     for method, properties, body in channel.consume(queue, inactivity_timeout=PATIENCE):
         assert method is not None, f"there is only {found}"
         assert properties is not None
-        channel.basic_ack(method.delivery_tag)
+        channel.basic_ack(method.delivery_tag or 0)
         found.append((str(method.routing_key), msgspec.msgpack.decode(body or b"")["data"], str(properties.message_id)))
         if len(found) == count:
             break

@@ -434,17 +434,18 @@ def test_duplicates_are_dropped_with_a_memory_of_ids(garden: Garden, tmp_path: P
 
     @garden.rabbit.on("event.#")
     def once(delivery: Delivery) -> None:
-        if not seen.first(delivery.message_id):
-            effects.add("again")
-            return
-        effects.add(delivery.address)
-        seen.commit()
+        with seen.transaction():
+            effects.add(delivery.address if seen.first(delivery.message_id) else "again")
+            if delivery.body == b"fails" and len(effects.items) < 5:
+                raise OSError("its effect did not happen, so it is new again")
 
     garden.start()
     with garden.queue() as channel:
         for ident in ("a", "b", "a"):
             channel.basic_publish("garden", "event.x", b"\xc0", pika.BasicProperties(message_id=ident))
         assert effects.wait(3) == ["event.x", "event.x", "again"]
+        channel.basic_publish("garden", "event.y", b"fails", pika.BasicProperties(message_id="c"))
+        assert effects.wait(5)[3:] == ["event.y", "event.y"]
     garden.app.stop()
     seen.close()
 

@@ -194,7 +194,7 @@ def collect(channel: pika.adapters.blocking_connection.BlockingChannel, arrived:
     """Take from the queue until so many different beds are known to be dry."""
     for method, _, body in channel.consume("kept", inactivity_timeout=PATIENCE):
         assert method is not None, f"only {len(arrived)} of {count} arrived"
-        channel.basic_ack(method.delivery_tag)
+        channel.basic_ack(method.delivery_tag or 0)
         order = msgspec.msgpack.decode(body or b"")["data"]
         arrived.update(re.findall(r"soil/\d+/state", str(order)))
         if len(arrived) >= count:

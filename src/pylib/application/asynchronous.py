@@ -11,6 +11,7 @@ from typing import Any, Final
 from zmq.error import Again, ContextTerminated
 
 from pylib.app import AppThread, LoopThread
+from pylib.application.brokers import share
 from pylib.application.results import Outlets, awaited
 from pylib.application.workers import WORKER_RESTARTS, Call, failed
 from pylib.brokers.port import Delivery
@@ -136,7 +137,7 @@ class AsyncWorker(LoopThread, Closable):
             except Again:
                 return
             try:
-                number = hash(str(self._key(delivery))) % len(self._lanes)
+                number = share(self._key(delivery), len(self._lanes))
             except Exception as error:
                 failed(self._who, delivery, error)
                 continue

@@ -15,7 +15,7 @@ from pylib.brokers.topics import amqp_matches, check_filter, check_routing_key, 
 from pylib.errors import ConfigError, Rejected
 from pylib.runtime.member import DEFAULT_DEADLINE
 
-__all__ = ["Broker", "Registration", "wrapped"]
+__all__ = ["Broker", "Registration", "share", "wrapped"]
 
 log = logging.getLogger("pylib.application")
 
@@ -41,12 +41,12 @@ class Registration:
         if self.workers == 1 or self.binding.is_async:
             return self.name
         try:
-            key = str(self.key(delivery))
+            number = share(self.key(delivery), self.workers)
         except Exception as error:  # what keeps messages in order is no reason to lose one
             log.error("The key of handler %s failed on a message on %s (%s: %s); it is kept in order by its address.",
                       self.name, delivery.address, type(error).__name__, error)  # fmt: skip
-            key = delivery.address
-        return f"{self.name}#{zlib.crc32(key.encode()) % self.workers + 1}"
+            number = share(delivery.address, self.workers)
+        return f"{self.name}#{number + 1}"
 
     def pipes(self) -> list[str]:
         """The names of all its pipes."""
@@ -131,6 +131,11 @@ class Broker:
                 self._found.clear()
             found = self._found[address] = [each for each in self.registrations if self._matches(each.pattern, address)]
         return [(each.pipe(delivery), delivery) for each in found]
+
+
+def share(key: object, workers: int) -> int:
+    """Which of so many workers has the messages of a key: the same one in every run."""
+    return zlib.crc32(str(key).encode(errors="replace")) % workers
 
 
 def wrapped(binding: Binding, around: Sequence[Middleware]) -> Callable[[Delivery], Any]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from pylib.errors import AccessRefused, DependencyError
 from pylib.runtime.loop import Loop, Timer
 
 __all__ = ["BackOff", "Reconnector"]
+
+# A connection that lasted at least so many seconds, and twice as long as we had waited for it, stood; a shorter one counts
+# as one more failure. Otherwise a connection that is accepted and dropped at once (two clients with one client id, a message
+# that the broker hangs up on) would be made again in a tight loop.
+STEADY: Final = 3.0
 
 A = TypeVar("A")
 
@@ -40,7 +45,7 @@ class Reconnector(Generic[A]):
     turn, and only after the last one comes the back-off.
     """
 
-    __slots__ = ("_addresses", "_attempt", "_back_off", "_failures", "_loop", "_next", "_timer")
+    __slots__ = ("_addresses", "_attempt", "_back_off", "_delay", "_failures", "_flaps", "_loop", "_next", "_timer", "_up_since")
 
     def __init__(
         self, loop: Loop, addresses: Sequence[A], attempt: Callable[[A], None], back_off: BackOff = BackOff()
@@ -51,27 +56,45 @@ class Reconnector(Generic[A]):
         self._back_off = back_off
         self._next = 0
         self._failures = 0
+        self._flaps = 0
+        self._delay = 0.0
+        self._up_since: float | None = None
         self._timer: Timer | None = None
+
+    @property
+    def flapping(self) -> int:
+        """How many connections in a row have not lasted, the present one left out."""
+        return 0 if self._steady() else self._flaps
 
     def start(self) -> None:
         """Make the first attempt now."""
         self._attempt(self._addresses[self._next])
 
     def succeeded(self) -> None:
-        """The connection is up: the next failure starts from the shortest delay, at the address that worked."""
-        self._failures = 0
+        """The connection is up: if it lasts, the next failure starts from the shortest delay."""
+        self._up_since = self._loop.monotonic()
 
     def failed(self, error: DependencyError) -> float:
         """The attempt failed or the connection was lost: plan the next one. Returns the delay in seconds."""
+        if self._steady():
+            self._failures = self._flaps = 0
+        elif self._up_since is not None:
+            self._flaps += 1
+        self._up_since = None
         self._next = (self._next + 1) % len(self._addresses)
         self._failures += 1
         rounds, rest = divmod(self._failures, len(self._addresses))
         delay = 0.0 if rest else self._back_off.delay(rounds)
         if isinstance(error, AccessRefused):
             delay = max(delay, self._back_off.refused)
+        self._delay = delay
         self.cancel()
         self._timer = self._loop.call_later(delay, self.start)
         return delay
+
+    def _steady(self) -> bool:
+        since = self._up_since
+        return since is not None and self._loop.monotonic() - since >= max(STEADY, 2 * self._delay)
 
     def cancel(self) -> None:
         """Plan nothing any more."""

@@ -108,6 +108,8 @@ class Confirms:
                 self._returned.discard(str(entry.message.message_id))
                 error = Rejected(f"{entry.message.address}: no queue is bound to this routing key")
             on_outcome(entry.token, error)
+        if self._window.waiting:
+            self._loop.defer(self._send_waiting)
         self._loop.defer(self.offer_room)
 
     def returned(self, method: Any, properties: pika.BasicProperties) -> None:
@@ -137,8 +139,21 @@ class Confirms:
             self._owner.on_room()
 
     def _send_waiting(self) -> None:
-        for entry in self._window.take_waiting():
+        """Publish what waits, in order. What was under way when RabbitMQ closed the channel goes by itself: of a whole window
+        one message was at fault, and the others must not share its fate."""
+        window = self._window
+        if self._connection is None or self.blocked:
+            return
+        waiting = window.take_waiting()
+        while waiting:
+            entry = waiting.popleft()
+            if entry.attempts and window.under_way:
+                waiting.appendleft(entry)
+                break
             self._send(entry)
+            if entry.attempts and window.under_way:
+                break
+        window.put_back(waiting)
 
     def _send(self, entry: InFlight) -> None:
         message, connection, encoder = entry.message, self._connection, self._encoder

@@ -110,6 +110,10 @@ class MqttStream(BufferedSocket):
         pack = _PACKET_ID.pack
         self._out += b"".join([b"\x40\x02" + pack(packet_id) for packet_id in packet_ids])
 
+    def ping(self) -> None:
+        """Queue a PINGREQ (MQTT 5 section 3.12); ``flush`` sends it. Paho takes the PINGRESP for its own."""
+        self._out += b"\xc0\x00"
+
     def _publish(self, kind: int, data: bytes, start: int, end: int, on_publish: Publish) -> None:
         try:
             parts = self._parse(kind, data, start, end)

@@ -7,19 +7,19 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from paho.mqtt.client import Client, MQTTMessage, MQTTv5, MQTTv311
+from paho.mqtt.client import Client, MQTTv5, MQTTv311
 from paho.mqtt.enums import MQTTErrorCode
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from pylib.brokers.addresses import Address, TlsOptions
 from pylib.brokers.backoff import Reconnector
 from pylib.brokers.dial import Dial, explain
-from pylib.brokers.identity import new_id
-from pylib.brokers.liveness import Canary, Pulse
+from pylib.brokers.liveness import PULSE_DEADLINE, PULSE_INTERVAL, Canary, MqttPulse
+from pylib.brokers.mqtt_arrivals import Arrivals
 from pylib.brokers.mqtt_client import PahoClient
-from pylib.brokers.mqtt_values import MqttOptions, delivery_fields
+from pylib.brokers.mqtt_reasons import UNSUPPORTED_VERSION, loss, refusal
+from pylib.brokers.mqtt_values import MqttOptions
 from pylib.brokers.mqtt_wire import MALFORMED, MqttStream
 from pylib.brokers.port import Delivery, Outgoing, PortOwner
 from pylib.brokers.pubacks import PubAcks
@@ -31,11 +31,6 @@ __all__ = ["PahoPort"]
 
 log = logging.getLogger("pylib.mqtt")
 
-# Seconds of silence before we ask the broker for a sign of life, and seconds that it has to answer.
-PULSE_INTERVAL: Final = 3.0
-PULSE_DEADLINE: Final = 3.0
-_UNSUPPORTED_VERSION: Final = 132  # MQTT 5 section 4.13
-_REFUSALS: Final = frozenset((0x86, 0x87, 0x8A, 0x8C, 0x85))  # bad user, not authorized, banned, bad method, bad id
 _GRANTED: Final = 2  # SUBACK: reason codes up to this are the granted QoS (MQTT 5 section 3.9.3)
 
 
@@ -59,16 +54,15 @@ class PahoPort:
         self._address = options.addresses[0]
         self._protocol = MQTTv5
         self._fell_back = self._told_fall_back = False
-        self._epoch = 0
         self._up = False
-        self._consuming = True
         self._closing = False
         self._watching_write = False
         # What the loop watches: paho closes its socket by itself when it finds the connection gone, and a closed socket
         # cannot say any more which descriptor it was.
         self._descriptor: int | None = None
         self._publisher = PubAcks(options.window, options.quarantine, self._flush)
-        self._pulse: Pulse | None = None
+        self._pulse: MqttPulse
+        self._arrivals: Arrivals
         self._canary = Canary(options.client_id)
         self._filters: dict[int, tuple[str, ...]] = {}
         self._timer: Timer | None = None
@@ -105,7 +99,10 @@ class PahoPort:
     def open(self, loop: Loop, owner: PortOwner) -> None:
         self._loop, self._owner = loop, owner
         self._publisher.bind(loop, owner)
-        self._pulse = Pulse(loop, self._ask, self._deaf, PULSE_INTERVAL, PULSE_DEADLINE)
+        self._pulse = MqttPulse(
+            loop, self._canary, lambda: self.name, self._ping, self._sing, self._deaf, PULSE_INTERVAL, PULSE_DEADLINE
+        )
+        self._arrivals = Arrivals(loop, owner, self._pulse)
         self._reconnector = Reconnector(loop, self._options.addresses, self._connect, self._options.back_off)
         self._reconnector.start()
 
@@ -119,16 +116,14 @@ class PahoPort:
         return self._publisher.reclaim()
 
     def settle(self, deliveries: Sequence[Delivery], *, accept: bool = True) -> None:
-        sock, epoch = self._socket, self._epoch
+        sock, epoch = self._socket, self._arrivals.epoch
         if sock is None or not accept:
             return  # unacknowledged, the broker delivers it again on the next connection
         sock.acknowledge([delivery.tag for delivery in deliveries if delivery.epoch == epoch and delivery.tag])
         self._loop.defer(self._flush)
 
     def stop_consuming(self) -> None:
-        # Not unsubscribed: that would end the session's subscription, and what arrives while we are away with it. The
-        # deliveries under way are dropped unacknowledged, so the broker keeps them.
-        self._consuming = False
+        self._arrivals.wanted = False
 
     def close(self, on_closed: Callable[[], None]) -> None:
         self._closing = True
@@ -167,7 +162,7 @@ class PahoPort:
         if sock is None:
             self._failed(error or ConnectFailed(f"{self.name}: no connection"))
             return
-        self._epoch += 1
+        self._arrivals.epoch += 1
         self._socket = MqttStream(sock, self._protocol == MQTTv5)
         self._client = client = self._make_client(self._socket)
         self._descriptor = sock.fileno()
@@ -181,7 +176,7 @@ class PahoPort:
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
+        client.on_message = lambda _client, _data, message: self._arrivals.message(message)
         client.on_publish = lambda _client, _data, mid, reason, _props: self._publisher.acknowledged(mid, reason)
         # A closed descriptor in a poller makes it spin, and its number may soon be somebody else's.
         client.on_socket_close = lambda _client, _data, _sock: self._unwatch() if _client is self._client else None
@@ -199,6 +194,8 @@ class PahoPort:
             self._refused(reason)
             return
         self._watch_pulse()
+        self._publisher.most_bytes = getattr(properties, "MaximumPacketSize", None)  # MQTT 5 section 3.2.2.3.6
+        self._canary.fresh()
         subscriptions = list(self._options.subscriptions)
         if self._canary.allowed:
             subscriptions.append((self._canary.topic, 0))
@@ -211,16 +208,10 @@ class PahoPort:
             self._filters[mid] = tuple(topic for topic, _ in subscriptions)
 
     def _refused(self, reason: ReasonCode) -> None:
-        value = int(reason.value)
-        if value == _UNSUPPORTED_VERSION and self._protocol == MQTTv5:
+        if int(reason.value) == UNSUPPORTED_VERSION and self._protocol == MQTTv5:
             self._fall_back("it speaks no MQTT 5", certain=True)
-            return
-        user = f"user {self._address.user!r}" if self._address.user else "a client without user name"
-        if value in _REFUSALS:
-            problem = f"{user} (client id {self._options.client_id!r}) was refused: {reason}; check user, password and id"
-            self._lost(AccessRefused(f"{self.name}: {problem}"))
         else:
-            self._lost(ConnectFailed(f"{self.name}: it answered {str(reason)!r}"))
+            self._lost(refusal(self.name, reason, self._address, self._options.client_id))
 
     def _fall_back(self, why: str, *, certain: bool) -> None:
         """Go on with 3.1.1: for good if the broker said so, for one connection if it is only a guess."""
@@ -255,25 +246,23 @@ class PahoPort:
             self._client.publish(birth.topic, birth.payload, birth.qos, birth.retain)
         if self._client is not None:
             self._publisher.up(self._client, self._protocol == MQTTv5)
-        if self._pulse is not None:
-            self._pulse.start()
+        self._pulse.start()
         self._owner.on_up()
         self._publisher.offer_room()
 
     # -- signs of life -----------------------------------------------------------------------------------------------
 
-    def _ask(self) -> None:
-        client, pulse = self._client, self._pulse
-        if client is not None and self._canary.allowed:
-            client.publish(self._canary.topic, b"", 0)
-        elif pulse is not None:
-            pulse.heard()  # PINGREQ and PINGRESP have to do
+    def _ping(self) -> None:
+        if self._socket is not None:
+            self._socket.ping()
+            self._loop.defer(self._flush)
 
-    def _deaf(self) -> None:
-        if self._canary.missing(self.name) and self._consuming:
-            self._lost(ConnectionLost(f"{self.name}: it has not answered for {PULSE_INTERVAL + PULSE_DEADLINE:g} s"))
-        elif self._pulse is not None:
-            self._pulse.start()
+    def _sing(self) -> None:
+        if self._client is not None:
+            self._client.publish(self._canary.topic, b"", 0)
+
+    def _deaf(self, why: str) -> None:
+        self._lost(ConnectionLost(f"{self.name}: {why}"))
 
     # -- losing the connection ---------------------------------------------------------------------------------------
 
@@ -284,12 +273,13 @@ class PahoPort:
     def _gone(self, client: Client, reason: ReasonCode) -> None:
         if client is not self._client:
             return
-        if not self._up and self._protocol == MQTTv5 and not self._fell_back and self._handshake_timer is not None:
-            if self._handshake_timer.call is not None:  # hung up on our CONNECT without a word: an old broker's no
-                self._fall_back("it hung up on an MQTT 5 greeting", certain=False)
-                return
-        text = f": {reason}" if reason.is_failure and str(reason) != "Unspecified error" else ""
-        self._lost(ConnectionLost(f"{self.name}: the connection was lost{text}"))
+        greeting = self._handshake_timer is not None and self._handshake_timer.call is not None
+        if greeting and not self._up and self._protocol == MQTTv5 and not self._fell_back:
+            # Hung up on our CONNECT without a word: an old broker's no.
+            self._fall_back("it hung up on an MQTT 5 greeting", certain=False)
+            return
+        flapping = self._reconnector.flapping if self._reconnector is not None else 0
+        self._lost(loss(self.name, reason, self._options.client_id, flapping))
 
     def _lost(self, error: DependencyError) -> None:
         self._drop()
@@ -321,8 +311,7 @@ class PahoPort:
         if client is not None:
             client.on_disconnect = None
         self._filters.clear()
-        if self._pulse is not None:
-            self._pulse.stop()
+        self._pulse.stop()
         self._publisher.down(clean=self._closing)
 
     def _unwatch(self) -> None:
@@ -343,45 +332,6 @@ class PahoPort:
         error = ConnectionLost(f"{self.name}: the connection was closed before this message was acknowledged")
         self._publisher.fail_all(error)
 
-    # -- messages ----------------------------------------------------------------------------------------------------
-
-    def _on_publish_packet(
-        self, topic: str | bytes, payload: bytes, qos: int, packet_id: int, dup: bool, retained: bool,
-        properties: Properties | None,
-    ) -> None:  # fmt: skip
-        """A PUBLISH of QoS 0 or 1, straight from the stream."""
-        if self._pulse is not None:
-            self._pulse.heard()
-        if topic == self._canary.topic:
-            self._canary.sings = True
-            return
-        if not self._consuming:
-            return
-        if isinstance(topic, bytes):
-            log.warning("%s: a message on a topic that is not UTF-8 was set aside (MQTT 5 section 1.5.4).", self.name)
-            if packet_id and self._socket is not None:
-                self._socket.acknowledge((packet_id,))
-                self._loop.defer(self._flush)
-        elif properties is None:
-            self._owner.on_delivery(
-                Delivery(topic, payload, packet_id, self._epoch, None, new_id(), redelivered=dup, retained=retained, qos=qos)
-            )
-        else:
-            self._owner.on_delivery(
-                Delivery(topic, payload, packet_id, self._epoch, redelivered=dup, retained=retained, qos=qos,
-                         **delivery_fields(properties, self._loop.time()))
-            )  # fmt: skip
-
-    def _on_message(self, client: Client, data: object, message: MQTTMessage) -> None:
-        """A message of QoS 2, which paho sees through its four steps."""
-        if not self._consuming:
-            return
-        fields = delivery_fields(message.properties, self._loop.time()) if message.properties is not None else {}
-        self._owner.on_delivery(
-            Delivery(message.topic, bytes(message.payload), 0, self._epoch, redelivered=message.dup,
-                     retained=message.retain, qos=message.qos, **fields)
-        )  # fmt: skip
-
     # -- the descriptor ----------------------------------------------------------------------------------------------
 
     def _ready(self, mask: int) -> None:
@@ -393,14 +343,20 @@ class PahoPort:
         if not mask & ~WRITE:
             return
 
+        def deliver(topic: str | bytes, payload: bytes, qos: int, packet_id: int, *flags: Any) -> None:
+            if not self._arrivals.packet(topic, payload, qos, packet_id, *flags) and packet_id:
+                sock.acknowledge((packet_id,))
+                self._loop.defer(self._flush)
+
         def control() -> bool:
+            self._pulse.answered()
             try:
                 return client.loop_read() == MQTTErrorCode.MQTT_ERR_SUCCESS and self._client is client
             except MALFORMED as error:  # paho reads what it gets as if it could be trusted
                 raise ConnectionError(f"it sent a malformed packet: {type(error).__name__}: {error}") from error
 
         try:
-            stands = sock.feed(self._on_publish_packet, control)
+            stands = sock.feed(deliver, control)
         except OSError as error:
             self._lost(ConnectionLost(f"{self.name}: the connection was lost ({error.strerror or error})"))
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import pika
 from pika.channel import Channel
@@ -14,7 +14,7 @@ from pylib.brokers.addresses import Address, TlsOptions
 from pylib.brokers.backoff import Reconnector
 from pylib.brokers.confirms import Confirms
 from pylib.brokers.dial import USER_TIMEOUT_MS
-from pylib.brokers.liveness import Pulse
+from pylib.brokers.liveness import PULSE_DEADLINE, PULSE_INTERVAL, Pulse
 from pylib.brokers.pika_errors import translate
 from pylib.brokers.pika_loop import Connection, PikaLoop
 from pylib.brokers.port import Delivery, Outgoing, PortOwner
@@ -27,10 +27,6 @@ from pylib.runtime.loop import Loop
 __all__ = ["PikaPort", "parameters_for"]
 
 log = logging.getLogger("pylib.rabbit")
-
-# Seconds of silence before we ask RabbitMQ for a sign of life, and seconds that it has to answer.
-PULSE_INTERVAL: Final = 3.0
-PULSE_DEADLINE: Final = 3.0
 
 
 def parameters_for(options: RabbitOptions, address: Address) -> pika.ConnectionParameters:
@@ -190,10 +186,13 @@ class PikaPort:
         publisher = self._publisher
         connection.add_on_connection_blocked_callback(lambda _, frame: publisher.block(frame.method.reason))
         connection.add_on_connection_unblocked_callback(lambda _, frame: publisher.unblock())
+        if self._pulse is not None:
+            self._pulse.start()  # from here on, so that a broker that freezes among the declarations is noticed as well
         self._topology.raise_on(connection, self._declared, self._declaration_failed)
 
     def _declared(self, channel: Channel, queue: str) -> None:
         self._channel, self._queue = channel, queue
+        self._heard()
         channel.add_on_close_callback(self._channel_closed)
         channel.add_on_return_callback(lambda _, method, properties, body: self._publisher.returned(method, properties))
         channel.add_on_cancel_callback(self._cancelled)
@@ -261,7 +260,8 @@ class PikaPort:
             self._lost(ConnectionLost(f"{self.name}: queue {self._queue!r} has lost our consumer"))
 
     def _deaf(self) -> None:
-        self._lost(ConnectionLost(f"{self.name}: it has not answered for {PULSE_INTERVAL + PULSE_DEADLINE:g} s"))
+        silence = self._pulse.silence if self._pulse is not None else 0.0
+        self._lost(ConnectionLost(f"{self.name}: it has not answered for {silence:g} s"))
 
     def _declaration_failed(self, error: DependencyError) -> None:
         self._lost(error)

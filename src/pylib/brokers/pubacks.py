@@ -18,6 +18,8 @@ from pylib.runtime.loop import Loop
 
 __all__ = ["PubAcks"]
 
+# What may surround topic and payload in a packet before its exact size is worth knowing.
+_ROUND_IT: Final = 1000
 # Acknowledged messages kept for another publication, at the most: the bound on memory.
 MOST_KEPT: Final = 20_000
 
@@ -38,6 +40,8 @@ class PubAcks:
         self._owner: PortOwner
         self._client: Client | None = None
         self._version_5 = True
+        # The largest packet that the broker takes, if it said so (MQTT 5 section 3.2.2.3.6): it hangs up on a larger one.
+        self.most_bytes: int | None = None
         # QoS 0 goes to the socket and is done: answered when it was written.
         self._sent: list[object] = []
 
@@ -109,6 +113,15 @@ class PubAcks:
         if self.room > 0:
             self._owner.on_room()
 
+    def _check_size(self, message: Outgoing, most: int) -> None:
+        # Fixed header with a length of up to four bytes, topic with its length, packet id, properties (MQTT 5 section 3.3).
+        properties = publish_properties(message, self._loop.time()) if self._version_5 else None
+        beside = len(properties.pack()) if properties is not None else 1  # type: ignore[no-untyped-call]  # paho leaves it so
+        size = 9 + len(message.address.encode()) + beside + len(message.body)
+        if size > most:
+            raise Rejected(f"{message.address}: its packet has {size} bytes, and the broker takes {most}: send less, or have "
+                           "the broker allow more (Mosquitto: max_packet_size)")  # fmt: skip
+
     def _answer(self, entry: InFlight, error: Exception | None) -> None:
         if entry.token is not NOBODY:
             self._owner.on_outcome(entry.token, error)
@@ -122,6 +135,8 @@ class PubAcks:
         try:
             if message.expires_at is not None and message.expires_at <= now:
                 raise Expired(f"{message.address}: it expired before it could be sent")
+            if self.most_bytes is not None and len(message.body) + len(message.address) + _ROUND_IT > self.most_bytes:
+                self._check_size(message, self.most_bytes)
             properties = publish_properties(message, now) if self._version_5 else None
             info: MQTTMessageInfo = client.publish(message.address, message.body, message.qos, message.retain, properties)
             if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):

@@ -84,6 +84,15 @@ class Window:
         self._again.extendleft(reversed(self._under_way.values()))
         self._under_way.clear()
 
+    @property
+    def under_way(self) -> int:
+        """How many are published and not answered."""
+        return len(self._under_way)
+
+    def put_back(self, entries: Iterable[InFlight]) -> None:
+        """These were taken and cannot be published yet: they wait again, ahead of all others."""
+        self._again.extendleft(reversed(list(entries)))
+
     def put_first(self, messages: Iterable[Outgoing]) -> None:
         """Have messages published again ahead of everything; nobody waits for their outcome."""
         self._again.extendleft(reversed([InFlight(message, NOBODY) for message in messages]))

@@ -4,7 +4,7 @@
     python benchmarks/bridge_comparison.py throughput          events/s, CPU, memory, loss (and the spool, and four threads)
     python benchmarks/bridge_comparison.py latency             one event at a time, 100/s
     python benchmarks/bridge_comparison.py away                all events while RabbitMQ is away: every one through the spool
-    options: --rounds 5 --events 20000 --latency-events 2000 --only ours,aio,...
+    options: --rounds 3 --events 20000 --latency-events 2000 --only ours,aio,...
 
 Private brokers are started for it. Rounds are interleaved (A B C, A B C, ...), a ratio is taken within each round, and its
 least, median and most are printed: what else the machine does changes the figures, and hardly the ratios.
@@ -50,7 +50,7 @@ Runs = dict[str, list[Throughput]]
 def main() -> None:
     parser = argparse.ArgumentParser(description="Our bridge and its peers, side by side.")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} (default: all)")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--latency-events", type=int, default=2000)
     parser.add_argument("--only", default="", help=f"of {','.join(each.key for each in CANDIDATES)}")

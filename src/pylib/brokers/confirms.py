@@ -30,13 +30,24 @@ class Confirms:
     """The publishing half of a RabbitMQ port. For its loop's thread.
 
     :param reject_unroutable: a mandatory message that no queue is bound for is refused instead of counted.
+    :param refused: told why the channel is of no use any more: RabbitMQ could not take a message (basic.nack).
+
+    A basic.nack says nothing against the message: a queue is full, or has lost its leader, or failed (RabbitMQ guide
+    *Consumer Acknowledgements and Publisher Confirms*). So it is no outcome. The message keeps its place and is published
+    again: on a new connection, since RabbitMQ 3.10 goes on refusing on a channel that met a queue without its leader when
+    there is a new one; and one at a time, since each try of many would repeat them in the queues that did take them.
     """
 
-    def __init__(self, exchange: str, window: int, reject_unroutable: bool, name: Callable[[], str]) -> None:
+    def __init__(
+        self, exchange: str, window: int, reject_unroutable: bool, name: Callable[[], str], refused: Callable[[str], None]
+    ) -> None:
         self._exchange = exchange
         self._window = Window(window)
         self._reject_unroutable = reject_unroutable
         self._name = name
+        self._refused = refused
+        # One at a time, from a basic.nack until the next basic.ack.
+        self._wary = False
         self._loop: Loop
         self._owner: PortOwner
         self._connection: Connection | None = None
@@ -53,7 +64,9 @@ class Confirms:
 
     @property
     def room(self) -> int:
-        return 0 if self._connection is None or self.blocked else self._window.room
+        if self._connection is None or self.blocked:
+            return 0
+        return min(1, self._window.room, 1 - self._window.under_way) if self._wary else self._window.room
 
     @property
     def unsettled(self) -> int:
@@ -77,7 +90,7 @@ class Confirms:
     def publish(self, message: Outgoing, token: object) -> None:
         check_routing_key(message.address)
         entry = InFlight(message, token)
-        if self._connection is None or self.blocked or self._window.waiting:
+        if self._connection is None or self.blocked or self._window.waiting or (self._wary and self._window.under_way):
             self._window.wait(entry)
         else:
             self._send(entry)
@@ -93,18 +106,20 @@ class Confirms:
     def confirmed(self, frame: Any) -> None:
         """basic.ack or basic.nack from RabbitMQ."""
         method = frame.method
+        if isinstance(method, pika.spec.Basic.Nack):
+            self._wary = True
+            self._refused("it could not take a message (basic.nack): a queue is full or has lost its leader, or failed")
+            return
+        self._wary = False
         if method.multiple:
             answered = self._window.answered_through(method.delivery_tag)
         else:
             entry = self._window.answered(method.delivery_tag)
             answered = [entry] if entry is not None else []
-        refused = isinstance(method, pika.spec.Basic.Nack)
         on_outcome = self._owner.on_outcome
         for entry in answered:
             error: Exception | None = None
-            if refused:
-                error = Rejected(f"{entry.message.address}: RabbitMQ could not take it (basic.nack)")
-            elif self._returned and entry.message.message_id in self._returned:
+            if self._returned and entry.message.message_id in self._returned:
                 self._returned.discard(str(entry.message.message_id))
                 error = Rejected(f"{entry.message.address}: no queue is bound to this routing key")
             on_outcome(entry.token, error)
@@ -147,7 +162,7 @@ class Confirms:
         waiting = window.take_waiting()
         while waiting:
             entry = waiting.popleft()
-            if entry.attempts and window.under_way:
+            if (entry.attempts or self._wary) and window.under_way:
                 waiting.appendleft(entry)
                 break
             self._send(entry)

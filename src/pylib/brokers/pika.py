@@ -69,7 +69,10 @@ class PikaPort:
         self._topology = Topology(options.exchange, options.queue, self.name)
         self._epoch = 0
         self._up = False
-        self._publisher = Confirms(options.exchange.name, options.window, options.reject_unroutable, lambda: self.name)
+        self._publisher = Confirms(
+            options.exchange.name, options.window, options.reject_unroutable, lambda: self.name,
+            lambda why: self._lost(ConnectionLost(f"{self.name}: {why}")),
+        )  # fmt: skip
         self._pulse: Pulse | None = None
         self._closing = False
         self._consumer_tag: str | None = None

@@ -67,7 +67,6 @@ class PahoPort:
         self._filters: dict[int, tuple[str, ...]] = {}
         self._timer: Timer | None = None
         self._handshake_timer: Timer | None = None
-        self._closed: Callable[[], None] = _nobody
 
     # -- what the owner asks -----------------------------------------------------------------------------------------
 
@@ -102,7 +101,7 @@ class PahoPort:
         self._pulse = MqttPulse(
             loop, self._canary, lambda: self.name, self._ping, self._sing, self._deaf, PULSE_INTERVAL, PULSE_DEADLINE
         )
-        self._arrivals = Arrivals(loop, owner, self._pulse)
+        self._arrivals = Arrivals(loop, owner, self._pulse, self._options.receive_maximum)
         self._reconnector = Reconnector(loop, self._options.addresses, self._connect, self._options.back_off)
         self._reconnector.start()
 
@@ -111,6 +110,7 @@ class PahoPort:
 
     def publish(self, message: Outgoing, token: object) -> None:
         self._publisher.publish(message, token)
+        self._balance()
 
     def reclaim(self) -> list[tuple[Outgoing, object]]:
         return self._publisher.reclaim()
@@ -119,7 +119,10 @@ class PahoPort:
         sock, epoch = self._socket, self._arrivals.epoch
         if sock is None or not accept:
             return  # unacknowledged, the broker delivers it again on the next connection
-        sock.acknowledge([delivery.tag for delivery in deliveries if delivery.epoch == epoch and delivery.tag])
+        tags = [delivery.tag for delivery in deliveries if delivery.epoch == epoch and delivery.tag]
+        sock.acknowledge(tags)
+        self._arrivals.owed -= len(tags)
+        self._balance()
         self._loop.defer(self._flush)
 
     def stop_consuming(self) -> None:
@@ -127,23 +130,23 @@ class PahoPort:
 
     def close(self, on_closed: Callable[[], None]) -> None:
         self._closing = True
-        self._stop_trying()
-        client, self._closed = self._client, on_closed
-        if client is None or not self._up:
-            self._finish_close()
-            return
-        goodbye = self._options.close_message or self._options.last_will
-        if goodbye is not None:
-            client.publish(goodbye.topic, goodbye.payload, goodbye.qos, goodbye.retain)
-        client.disconnect()
-        self._flush()
-        self._finish_close()
+        client = self._client
+        if client is not None and self._up:
+            goodbye = self._options.close_message or self._options.last_will
+            if goodbye is not None:
+                client.publish(goodbye.topic, goodbye.payload, goodbye.qos, goodbye.retain)
+            client.disconnect()
+            self._flush()
+        self.abort()
+        on_closed()
 
     def abort(self) -> None:
         self._closing = True
-        self._stop_trying()
+        if self._reconnector is not None:
+            self._reconnector.cancel()
         self._drop()
-        self._fail_unsettled()
+        error = ConnectionLost(f"{self.name}: the connection was closed before this message was acknowledged")
+        self._publisher.fail_all(error)
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
@@ -162,7 +165,7 @@ class PahoPort:
         if sock is None:
             self._failed(error or ConnectFailed(f"{self.name}: no connection"))
             return
-        self._arrivals.epoch += 1
+        self._arrivals.connected()
         self._socket = MqttStream(sock, self._protocol == MQTTv5)
         self._client = client = self._make_client(self._socket)
         self._descriptor = sock.fileno()
@@ -319,19 +322,6 @@ class PahoPort:
         if descriptor is not None:
             self._loop.unwatch(descriptor)
 
-    def _stop_trying(self) -> None:
-        if self._reconnector is not None:
-            self._reconnector.cancel()
-
-    def _finish_close(self) -> None:
-        self._drop()
-        self._fail_unsettled()
-        self._closed()
-
-    def _fail_unsettled(self) -> None:
-        error = ConnectionLost(f"{self.name}: the connection was closed before this message was acknowledged")
-        self._publisher.fail_all(error)
-
     # -- the descriptor ----------------------------------------------------------------------------------------------
 
     def _ready(self, mask: int) -> None:
@@ -360,8 +350,17 @@ class PahoPort:
         except OSError as error:
             self._lost(ConnectionLost(f"{self.name}: the connection was lost ({error.strerror or error})"))
             return
-        if stands and sock.more:  # no poll reports it, so come back for it after the others had their turn
+        self._balance()
+        if stands and sock.more and not self._arrivals.paused:  # no poll reports it: come back after the others' turn
             self._loop.post(lambda: self._ready(READ) if self._client is client else None)
+
+    def _balance(self) -> None:
+        """Read on, or let the broker wait."""
+        sock, descriptor = self._socket, self._descriptor
+        needed = not self._up or self._publisher.unsettled > 0
+        if self._arrivals.change(needed) and sock is not None and descriptor is not None:
+            self._loop.watch(descriptor, self._arrivals.mask | (WRITE if self._watching_write else 0), self._ready)
+            self._loop.post(lambda: self._ready(READ) if self._socket is sock and sock.more else None)
 
     def _flush(self) -> None:
         """Write what paho has queued, in one piece, and watch for room when the broker is slow to take it."""
@@ -384,7 +383,7 @@ class PahoPort:
             return
         if done == self._watching_write:
             self._watching_write = not done
-            self._loop.watch(sock.fileno(), READ if done else READ | WRITE, self._ready)
+            self._loop.watch(sock.fileno(), self._arrivals.mask | (0 if done else WRITE), self._ready)
         if done:
             self._publisher.written()
 
@@ -392,9 +391,8 @@ class PahoPort:
         """Have paho send its PINGREQ and notice a missing PINGRESP, a few times per keep-alive."""
         client = self._client
         if client is not None:
-            client.loop_misc()
+            if self._arrivals.paused:
+                self._ping()  # no PINGRESP is read now, and none is missing
+            else:
+                client.loop_misc()
             self._timer = self._loop.call_later(max(0.5, self._options.keepalive / 4), self._watch_pulse)
-
-
-def _nobody() -> None:
-    """Nobody waits for the close."""

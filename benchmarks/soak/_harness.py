@@ -23,8 +23,9 @@ from pylib.testing.rabbitmq import RabbitMQ
 
 ROOT = Path(__file__).resolve().parents[2]
 BRIDGE = ROOT / "examples" / "bridge.py"
-# Deliveries that the bridge may have without acknowledgement (Receive Maximum), and confirms that it may wait for.
-RECEIVE_MAXIMUM = 1000
+# Deliveries that the bridge may have without acknowledgement: Receive Maximum, and what the read that exceeded it has brought
+# (64 KiB of events of 250 bytes); and confirms that it may wait for.
+IN_FLIGHT = 1000 + 300
 CONFIRM_WINDOW = 2000
 # Events that the publisher may have without PUBACK.
 PUBLISHER_WINDOW = 100
@@ -158,6 +159,7 @@ class Supervised:
                     if line.strip() == self._ready:
                         self.up.set()
                     log.write(line)
+                    log.flush()
             process.wait()
             process.stdout.close()
             if self._ending.is_set():

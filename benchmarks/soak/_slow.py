@@ -24,6 +24,7 @@ from pylib.mqtt import MqttSubscriber
 from pylib.observe.logging import configure_logging
 from pylib.process import SignalHandler
 from pylib.rabbit import ZMQListener
+from pylib.runtime.runtime import current
 from pylib.threads import bye, interruptable_sleep, shutting_down
 from pylib.zmq import URL_MQTT_PUBLISH, Closable, zmq_term
 
@@ -102,7 +103,13 @@ def main(kind: str, port: str) -> None:
 
 def counts(tally: Tally, connections: int) -> str:
     return json.dumps(
-        {"seen": tally.seen, "duplicates": tally.duplicates, "disorder": tally.disorder, "connections": connections}
+        {
+            "seen": tally.seen,
+            "duplicates": tally.duplicates,
+            "disorder": tally.disorder,
+            "connections": connections,
+            "held": len(current().receipts),
+        }
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.soak._harness import PUBLISHER_WINDOW, RECEIVE_MAXIMUM, PublisherProcess, Report, World
+from benchmarks.soak._harness import IN_FLIGHT, PUBLISHER_WINDOW, PublisherProcess, Report, World
 from benchmarks.soak._tally import Reader, Tally
 from pylib.testing.cluster import RabbitCluster
 from pylib.testing.rabbitmq import RabbitMQ
@@ -47,7 +47,7 @@ def run(rate: float = 200, between: float = 15) -> Report:
         tally = Tally()
         reader.collect(tally, accepted)
         report.figure("failover", worst, "s", at_most=MOST_FAILOVER)
-        report.tally(tally, accepted, publisher.devices, most_duplicates=3 * RECEIVE_MAXIMUM + PUBLISHER_WINDOW)
+        report.tally(tally, accepted, publisher.devices, most_duplicates=3 * IN_FLIGHT + PUBLISHER_WINDOW)
         if report.broken:
             print(bridge.log_text()[-6000:], file=sys.stderr)
     return report

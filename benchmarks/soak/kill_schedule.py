@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.soak._harness import CONFIRM_WINDOW, PUBLISHER_WINDOW, RECEIVE_MAXIMUM, Report, World
+from benchmarks.soak._harness import CONFIRM_WINDOW, IN_FLIGHT, PUBLISHER_WINDOW, Report, World
 from benchmarks.soak._tally import Tally
 
 
@@ -54,7 +54,7 @@ def run(
         accepted = publisher.pause()
         tally = Tally()
         reader.collect(tally, accepted)
-        window = max(RECEIVE_MAXIMUM, CONFIRM_WINDOW) if spool else RECEIVE_MAXIMUM
+        window = max(IN_FLIGHT, CONFIRM_WINDOW) if spool else IN_FLIGHT
         report.tally(tally, accepted, publisher.devices, most_duplicates=4 * window + PUBLISHER_WINDOW)
         if ids:
             report.figure("with another message id", tally.duplicates - tally.same_id, at_most=0)

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.soak._harness import (
     CONFIRM_WINDOW,
+    IN_FLIGHT,
     PUBLISHER_WINDOW,
-    RECEIVE_MAXIMUM,
     PublisherProcess,
     Report,
     Supervised,
@@ -127,7 +127,7 @@ def _round(
     reader.collect(tally, accepted - before)
     reader.delete()
     missing = accepted - before - tally.seen
-    window = max(RECEIVE_MAXIMUM, CONFIRM_WINDOW) if spool else RECEIVE_MAXIMUM
+    window = max(IN_FLIGHT, CONFIRM_WINDOW) if spool else IN_FLIGHT
     allowed = sum(killer.killed.values()) * window + killer.killed["Mosquitto"] * PUBLISHER_WINDOW
     report.say(
         f"{what}: {accepted - before} accepted, {sum(killer.killed.values())} kills, lost {missing}, out of order "

@@ -25,7 +25,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.soak._harness import PublisherProcess, Report, Supervised, World
+from benchmarks.soak._harness import IN_FLIGHT, PublisherProcess, Report, Supervised, World
 from benchmarks.soak._tally import Tally, count, wait_until
 
 KINDS = ("mqtt5", "mqtt311", "amqp", "circle")
@@ -106,9 +106,11 @@ def _slow(program: Supervised, report: Report, seconds: float, rate: float, sour
         time.sleep(0.5)
         most = max(most, program.rss)
     accepted = source.finish()
-    slow_seen = _counts(program)["seen"]
+    counts = _counts(program)
+    slow_seen = counts["seen"]
     report.figure("accepted", accepted, at_least=0.8 * rate * seconds)
     report.figure("taken while slow", slow_seen, at_most=11 * (seconds + WARM_UP) + 60)
+    report.figure("held in the program", counts["held"], at_most=IN_FLIGHT)
     report.figure("our memory grew by", (most - first) / 1024, "MiB", at_most=MOST_GROWTH / 1024)
     os.kill(program.pid, signal.SIGUSR1)
     wait_until(lambda: _counts(program)["seen"] >= accepted, 60 + accepted / 2000, 0.5)

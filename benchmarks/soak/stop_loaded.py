@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.soak._harness import CONFIRM_WINDOW, RECEIVE_MAXIMUM, Report, World
+from benchmarks.soak._harness import CONFIRM_WINDOW, IN_FLIGHT, Report, World
 from benchmarks.soak._tally import Tally
 
 # Seconds that a stop may take: the staged stop's 0.7 and what the interpreter needs to leave.
@@ -57,7 +57,7 @@ def run(state: str, through: int, spool: bool, events: int = 50_000) -> Report:
         bridge.start_again()
         tally = Tally()
         reader.collect(tally, accepted)
-        report.tally(tally, accepted, publisher.devices, most_duplicates=CONFIRM_WINDOW if spool else RECEIVE_MAXIMUM)
+        report.tally(tally, accepted, publisher.devices, most_duplicates=CONFIRM_WINDOW if spool else IN_FLIGHT)
         if report.broken:
             print(bridge.log_text()[-5000:], file=sys.stderr)
     return report

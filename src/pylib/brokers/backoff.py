@@ -45,7 +45,9 @@ class Reconnector(Generic[A]):
     turn, and only after the last one comes the back-off.
     """
 
-    __slots__ = ("_addresses", "_attempt", "_back_off", "_delay", "_failures", "_flaps", "_loop", "_next", "_timer", "_up_since")
+    __slots__ = (
+        "_addresses", "_attempt", "_back_off", "_delay", "_failures", "_flaps", "_loop", "_next", "_timer", "_up_since",
+    )  # fmt: skip
 
     def __init__(
         self, loop: Loop, addresses: Sequence[A], attempt: Callable[[A], None], back_off: BackOff = BackOff()

@@ -27,8 +27,8 @@ class Pulse:
     """Asks the other side for a sign of life when it has been silent for ``interval`` seconds, and calls ``deaf`` when no
     answer comes within another ``deadline`` seconds. For the loop's thread.
 
-    Guarantee: from the last sign of life to the verdict it takes ``interval`` plus ``deadline`` seconds at most. A verdict that
-    follows another one without an answer in between waits twice as long for an answer.
+    Guarantee: from the last sign of life to the verdict it takes ``interval`` plus ``deadline`` seconds at most. A verdict
+    that follows another one without an answer in between waits twice as long for an answer.
     """
 
     __slots__ = ("_ask", "_asked_at", "_deadline", "_deaf", "_heard", "_interval", "_loop", "_patience", "_silent", "_timer")

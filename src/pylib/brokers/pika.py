@@ -176,7 +176,7 @@ class PikaPort:
             return
         self._epoch += 1
         self._shim = PikaLoop(self._loop)
-        self._connection = Connection(
+        self._connection = connection = Connection(
             self._loop,
             self._shim,
             parameters,
@@ -184,6 +184,7 @@ class PikaPort:
             on_open_error_callback=self._not_opened,
             on_close_callback=self._connection_closed,
         )
+        self._shim.on_error = lambda error: self._not_opened(connection, error)
 
     def _opened(self, connection: pika.SelectConnection) -> None:
         publisher = self._publisher

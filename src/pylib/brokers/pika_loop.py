@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 
@@ -23,6 +22,8 @@ class PikaLoop(AbstractSelectorIOLoop):
         self._loop = loop
         self._over = False
         self._handlers: dict[int, Callable[[int, int], None]] = {}
+        # Told of what the system refuses pika while it connects: pika lets it through, and it would end the thread.
+        self.on_error: Callable[[OSError], None] | None = None
 
     # Pika's own note: class attributes may replace these properties.
     READ = READ
@@ -46,7 +47,15 @@ class PikaLoop(AbstractSelectorIOLoop):
             timeout_handle.cancel()
 
     def add_callback(self, callback: Callable[[], object]) -> None:
-        self._loop.post(callback)
+        self._loop.post(lambda: self._guarded(callback))
+
+    def _guarded(self, callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        except OSError as error:  # no descriptor left for a socket, for one
+            if self.on_error is None:
+                raise
+            self.on_error(error)
 
     def add_handler(self, fd: int, handler: Callable[[int, int], None], events: int) -> None:
         self._handlers[fd] = handler
@@ -73,11 +82,13 @@ class PikaLoop(AbstractSelectorIOLoop):
 
 
 def _shut(fd: int) -> None:
-    with socket.socket(fileno=os.dup(fd)) as sock:
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # it was not connected any more
+    sock = socket.socket(fileno=fd)  # the same descriptor: there may be none left for another
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it was not connected any more
+    finally:
+        sock.detach()
 
 
 class Connection(pika.SelectConnection):

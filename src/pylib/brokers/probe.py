@@ -54,6 +54,7 @@ def _try(options: RabbitOptions, address: Address, who: str, latch: Latch) -> De
 
     loop.watch(latch.gate.fileno(), READ, lambda mask: loop.stop())
     shim = PikaLoop(loop)
+    shim.on_error = lambda error: failed(None, error)
     try:
         Connection(loop, shim, parameters_for(options, address), on_open_callback=opened, on_open_error_callback=failed,
                    on_close_callback=failed)  # fmt: skip

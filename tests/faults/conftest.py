@@ -48,11 +48,15 @@ class Cable:
 
     def refuse(self) -> None:
         """From now on each packet to the broker is answered with RST."""
-        iptables("-A", "INPUT", "-i", "lo", "-p", "tcp", "--dport", str(self.port), "-j", "REJECT", "--reject-with", "tcp-reset")
+        self._reject("-A")
 
     def refuse_none(self) -> None:
         """End ``refuse``."""
-        iptables("-D", "INPUT", "-i", "lo", "-p", "tcp", "--dport", str(self.port), "-j", "REJECT", "--reject-with", "tcp-reset")
+        self._reject("-D")
+
+    def _reject(self, change: str) -> None:
+        to_broker = ("-i", "lo", "-p", "tcp", "--dport", str(self.port))
+        iptables(change, "INPUT", *to_broker, "-j", "REJECT", "--reject-with", "tcp-reset")
 
     def _rules(self, change: str, *match: str) -> None:
         for side in ("--dport", "--sport"):

@@ -1,4 +1,4 @@
-"""What brokers do to us: restarts, forced closes, alarms, refusals, a second client with our id, and what they will not take."""
+"""What brokers do to us: restarts, forced closes, alarms, refusals, a second client with our id, what they will not take."""
 
 from __future__ import annotations
 

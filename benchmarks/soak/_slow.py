@@ -1,9 +1,9 @@
 """The program under test of ``slow_consumer.py``: a source, a pipe, and a consumer that takes ten messages a second.
 
-    python benchmarks/soak/_slow.py KIND PORT          KIND: mqtt5, mqtt311, amqp, or circle
+    python benchmarks/soak/_slow.py KIND PORT          KIND: mqtt5, mqtt311, amqp, circle, or circle2
 
 On SIGUSR1 the consumer hurries. It prints ``ready``, and on SIGUSR2 its counts as JSON. ``circle`` answers each event by three
-commands instead, through the same MQTT connection.
+commands instead, through the same MQTT connection, ``circle2`` through one of its own.
 """
 
 from __future__ import annotations
@@ -75,13 +75,14 @@ def main(kind: str, port: str) -> None:
         connections[0] += 1
         up.set()
 
-    consumer: Slow | Answer = Answer() if kind == "circle" else Slow()
+    consumer: Slow | Answer = Answer() if kind.startswith("circle") else Slow()
     source: MqttSubscriber | ZMQListener
     if kind == "amqp":
         source = ZMQListener(PIPE, f"127.0.0.1:{port}", "bench", queue="slow", decode=body, on_ready=ready)
     else:
+        urls = () if kind == "circle2" else (URL_MQTT_PUBLISH,)
         source = MqttSubscriber(f"127.0.0.1:{port}", "bench/#", sink_url=PIPE, client_id="slow", decode=body, on_ready=ready,
-                                keepalive=5)  # fmt: skip
+                                keepalive=5, publish_urls=urls)  # fmt: skip
         if kind == "mqtt311":
             # Mosquitto cannot be told to refuse MQTT 5, so the port is told that it did.
             source._port._protocol, source._port._fell_back = MQTTv311, True
@@ -91,6 +92,8 @@ def main(kind: str, port: str) -> None:
         signal.signal(signal.SIGUSR2, lambda *_: print(counts(slow.tally, connections[0]), flush=True))
     else:
         signal.signal(signal.SIGUSR2, lambda *_: print(counts(Tally(), connections[0]), flush=True))
+    if kind == "circle2":
+        MqttSubscriber(f"127.0.0.1:{port}", sink_url=None, client_id="slow-out", publish_urls=(URL_MQTT_PUBLISH,)).start()
     consumer.start()
     source.start()
     up.wait()

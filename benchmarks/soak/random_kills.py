@@ -1,11 +1,11 @@
 """Random kills of the bridge (SIGKILL), RabbitMQ (SIGKILL) and Mosquitto (SIGTERM), flooded and paced.
 
-    python benchmarks/soak/random_kills.py [--minutes 10] [--kills 100] [--flood 4000] [--pace 200] [--seed 1]
+    python benchmarks/soak/random_kills.py [--soak] [--minutes 2] [--kills 20] [--flood 4000] [--pace 200] [--seed 1]
 
-The kills fall at random moments and may overlap: RabbitMQ takes some five seconds to come back, and the others are killed
-meanwhile. The run goes in rounds of a minute: one flooded, one paced, then both again with the spool, and so on. After each
-round the publisher pauses, everything has to arrive, and the next round starts with a fresh queue, so that a round's
-duplicates are the bridge's and not the reader's.
+``--soak`` is the whole of it: 100 kills in 10 minutes. The kills fall at random moments and may overlap: RabbitMQ takes some
+five seconds to come back, and the others are killed meanwhile. The run goes in rounds of a minute: one flooded, one paced,
+then both again with the spool, and so on. After each round the publisher pauses, everything has to arrive, and the next
+round starts with a fresh queue, so that a round's duplicates are the bridge's and not the reader's.
 """
 
 from __future__ import annotations
@@ -143,13 +143,16 @@ def _round(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=2)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--soak", action="store_true", help="100 kills in 10 minutes")
     parser.add_argument("--flood", type=float, default=4000, help="events per second in flooded rounds")
     parser.add_argument("--pace", type=float, default=200, help="events per second in the others")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--round", type=float, default=60, help="seconds per round")
     o = parser.parse_args()
+    if o.soak:
+        o.minutes, o.kills = 10, 100
     return run(o.minutes, o.kills, flood=o.flood, pace=o.pace, seed=o.seed, round_seconds=o.round).end()
 
 

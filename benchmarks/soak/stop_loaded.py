@@ -67,7 +67,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=50_000)
     options = parser.parse_args()
-    return max(run(*case, options.events).end() for case in CASES)
+    reports = [run(*case, options.events) for case in CASES]
+    code = max([report.end() for report in reports])
+    print(f"stop loaded: slowest stop {max(report.figures['stopped after'] for report in reports):.2f} s")
+    print(f"stop loaded: lost in all {sum(report.figures['lost'] for report in reports):.0f}")
+    return code
 
 
 if __name__ == "__main__":

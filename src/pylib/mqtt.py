@@ -13,7 +13,7 @@ from pylib.app import AppThread
 from pylib.brokers.addresses import AddressLike, TlsOptions, parse_addresses
 from pylib.brokers.bridge import Bridge
 from pylib.brokers.identity import new_id
-from pylib.brokers.inflow import Route, one_sink
+from pylib.brokers.inflow import OrderKey, Route, one_key, one_sink
 from pylib.brokers.mqtt_values import MqttOptions, Will
 from pylib.brokers.paho import PahoPort
 from pylib.brokers.patience import Patience, Reconnect
@@ -48,6 +48,8 @@ class MqttSubscriber(AppThread):
     session_expiry       seconds that the broker keeps our session, and what arrives meanwhile; 0: no session
     retry                how often a delivery is tried whose handling fails, before it becomes a dead letter
     store                the file for what failed; by default the application's own, made at the first failure
+    order_key            what keeps messages in order when some of them fail; the topic by default
+    pipe_order           the same where it differs from pipe to pipe: called with the pipe's name and the delivery
     spool                a file in which outgoing messages wait while the broker is away; ``spool_limits`` bounds it
     reconnect            False: a lost connection ends the application with exit code 1, to be restarted from outside
 
@@ -76,6 +78,8 @@ class MqttSubscriber(AppThread):
         reconnect: Reconnect = True,
         retry: RetryPolicy | None = DEFAULT_RETRY,
         store: Path | None = None,
+        order_key: Callable[[Delivery], str] | None = None,
+        pipe_order: OrderKey | None = None,
         spool: str | os.PathLike[str] | None = None,
         spool_limits: SpoolLimits = DEFAULT_LIMITS,
         on_ready: Callable[[], None] | None = None,
@@ -99,6 +103,7 @@ class MqttSubscriber(AppThread):
         self._route = route if route is not None else one_sink(decode or by_topic)
         self._retry = retry
         self._store = store
+        self._order_key = one_key(order_key, pipe_order)
         self._spool = Spool(spool, spool_limits, self.runtime.clock) if spool is not None else None
         self._patience = Patience(reconnect, len(self._options.addresses), on_ready)
         origin = caller_line()
@@ -131,6 +136,7 @@ class MqttSubscriber(AppThread):
             route=self._route,
             retry=self._retry,
             store=self._store,
+            order_key=self._order_key,
             spool=self._spool,
             receipts=self.runtime.receipts,
             on_lost=self._patience.exhausted,

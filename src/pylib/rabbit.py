@@ -13,7 +13,7 @@ import zmq
 
 from pylib.app import AppThread
 from pylib.brokers.addresses import AddressLike, TlsOptions
-from pylib.brokers.inflow import Route, one_sink
+from pylib.brokers.inflow import OrderKey, Route, one_key, one_sink
 from pylib.brokers.patience import Reconnect
 from pylib.brokers.port import Delivery
 from pylib.brokers.probe import probe_rabbit
@@ -57,11 +57,13 @@ class MQConnection(AppThread, Closable):
     messages. It is made when the thread starts, and made again when it is lost.
 
     mq_server_address   host, host:port, amqp(s)://user:password@host:port/vhost, or a list of them, tried in turn
-    mq_exchange_name    declared durable, of mq_exchange_type (topic, direct, fanout, headers); an existing one is used as it is
+    mq_exchange_name    declared durable, of mq_exchange_type (topic, direct, fanout, headers); an existing one is used as is
     mq_arguments        arguments of the exchange; {'x-message-ttl': ms} becomes the expiration of every message published
     reconnect           False: a lost connection ends the application with exit code 1, to be restarted from outside; see
                         ``Reconnect`` for what lies in between
     spool               a file in which messages wait, in order, while RabbitMQ is away; spool_limits bounds it
+    reject_unroutable   True: a message that no queue is bound for is refused, and what it came from fails; by default it is
+                        warned of once and counted
     tls                 files and checks for amqps:// addresses
     """
 
@@ -80,11 +82,13 @@ class MQConnection(AppThread, Closable):
         reconnect: Reconnect = True,
         spool: str | os.PathLike[str] | None = None,
         spool_limits: SpoolLimits = DEFAULT_LIMITS,
+        reject_unroutable: bool = False,
         tls: TlsOptions | None = None,
     ) -> None:
         AppThread.__init__(self, name=name)
         self._mq_topic_filter = mq_topic_filter
-        options = rabbit_options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls)
+        options = rabbit_options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls,
+                                 reject_unroutable=reject_unroutable)  # fmt: skip
         delivery = DeliveryOptions(reconnect=reconnect, spool=spool, spool_limits=spool_limits)
         self._join(RabbitLink(self.runtime, options, self.name, self._pipe_url(), caller_line(), delivery))
 
@@ -152,6 +156,7 @@ class RabbitMQConsumer(MQConnection):
     retry             how often a message is tried whose handling fails, before it becomes a dead letter
     store             the file for what failed; by default the application's own, made at the first failure
     order_key         what keeps messages in order when some of them fail; the routing key by default
+    pipe_order        the same where it differs from pipe to pipe: called with the pipe's name and the delivery
 
     Every message is acknowledged after everything it caused has been accepted.
     """
@@ -173,6 +178,7 @@ class RabbitMQConsumer(MQConnection):
         retry: RetryPolicy | None = DEFAULT_RETRY,
         store: Path | None = None,
         order_key: Callable[[Delivery], str] | None = None,
+        pipe_order: OrderKey | None = None,
         reconnect: Reconnect = True,
         tls: TlsOptions | None = None,
         on_ready: Callable[[], None] | None = None,
@@ -182,7 +188,7 @@ class RabbitMQConsumer(MQConnection):
         options = rabbit_options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls,
                                  _own_queue(mq_exchange_name, keys, queue, exclusive), prefetch)  # fmt: skip
         self._mq_topic_filter = keys[0] if keys else ""
-        delivery = DeliveryOptions(reconnect=reconnect, retry=retry, store=store, order_key=order_key)
+        delivery = DeliveryOptions(reconnect=reconnect, retry=retry, store=store, order_key=one_key(order_key, pipe_order))
         link = RabbitLink(
             self.runtime, options, self.name, self._pipe_url(), caller_line(), delivery,
             sinks=sink_urls, route=route, on_ready=on_ready,
@@ -238,6 +244,8 @@ class RabbitMQRelay(AppThread):
     wait             do not try the addresses now
     spool            a file in which messages wait, in order, while RabbitMQ is away; ``spool_limits`` bounds it. What the
                      message came from is then acknowledged as soon as the file has it
+    reject_unroutable  True: a message that no queue is bound for is refused, and what it came from fails; by default it is
+                     warned of once and counted
     reconnect        False: a lost connection ends the application with exit code 1, to be restarted from outside
     """
 
@@ -255,12 +263,14 @@ class RabbitMQRelay(AppThread):
         reconnect: Reconnect = True,
         spool: str | os.PathLike[str] | None = None,
         spool_limits: SpoolLimits = DEFAULT_LIMITS,
+        reject_unroutable: bool = False,
         tls: TlsOptions | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         AppThread.__init__(self, name=name or f"{type(self).__name__} ({zmq_url})")
         self._device_topic = mq_topic_filter
-        options = rabbit_options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls)
+        options = rabbit_options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls,
+                                 reject_unroutable=reject_unroutable)  # fmt: skip
         if not wait:
             probe_rabbit(options, self.runtime.latch)
         delivery = DeliveryOptions(reconnect=reconnect, spool=spool, spool_limits=spool_limits)

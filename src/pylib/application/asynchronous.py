@@ -15,7 +15,8 @@ from pylib.application.brokers import share
 from pylib.application.results import Outlets, awaited
 from pylib.application.workers import WORKER_RESTARTS, Call, failed
 from pylib.brokers.port import Delivery
-from pylib.errors import ShutdownTimeout
+from pylib.brokers.turns import OUT_OF_TURN, Turns
+from pylib.errors import MessageError, ShutdownTimeout
 from pylib.runtime.here import HERE
 from pylib.runtime.loop import READ, Loop
 from pylib.runtime.receipts import Receipt, fail_handling, settle_handling
@@ -87,12 +88,13 @@ class AsyncWorker(LoopThread, Closable):
     """Runs an ``async def`` handler, ``lanes`` calls at a time on the asyncio thread; the messages of one key share a lane
     and keep their order. Pipes and receipts stay on this thread.
 
+    :param order: what keeps messages in order. Must not raise.
     :param deadline: seconds after which a call is cancelled and its message fails.
     """
 
     def __init__(
         self, who: str, url: str, call: Call, outlets: Mapping[str, str], asyncio_thread: AsyncThread, lanes: int,
-        key: Callable[[Delivery], object], deadline: float,
+        order: Callable[[Delivery], str], deadline: float,
     ) -> None:  # fmt: skip
         AppThread.__init__(self, who, restart=WORKER_RESTARTS)
         Closable.__init__(self, connect_url=url)
@@ -100,7 +102,8 @@ class AsyncWorker(LoopThread, Closable):
         self._call = call
         self._outlets = Outlets(self, outlets)
         self._asyncio = asyncio_thread
-        self._key = key
+        self._order = order
+        self._turns = Turns(order)
         self._deadline = deadline
         self._lanes: list[deque[_Job]] = [deque() for _ in range(lanes)]
         self._under_way = 0
@@ -136,12 +139,7 @@ class AsyncWorker(LoopThread, Closable):
                 delivery, _carried = self.socket.take()
             except Again:
                 return
-            try:
-                number = share(self._key(delivery), len(self._lanes))
-            except Exception as error:
-                failed(self._who, delivery, error)
-                continue
-            lane = self._lanes[number]
+            lane = self._lanes[share(self._order(delivery), len(self._lanes))]
             lane.append(_Job(delivery, HERE.receipts))
             HERE.receipts = ()
             self._under_way += 1
@@ -152,6 +150,13 @@ class AsyncWorker(LoopThread, Closable):
             self._serving.unwatch(self.socket)
 
     def _begin(self, lane: deque[_Job]) -> None:
+        """Call the handler for the first of a lane that is not refused."""
+        while self._turns.held and lane and self._turns.refuses(lane[0].delivery):
+            HERE.receipts = lane.popleft().receipts
+            self._under_way -= 1
+            fail_handling(OUT_OF_TURN)
+        if not lane:
+            return
         loop, job = self._serving, lane[0]
         future = self._asyncio.submit(self._call, job.delivery, self._deadline)
         if future is None or loop is None:
@@ -167,17 +172,22 @@ class AsyncWorker(LoopThread, Closable):
         HERE.receipts = job.receipts
         try:
             if done.cancelled():
+                self._turns.hold(job.delivery)
                 fail_handling(asyncio.CancelledError())
             else:
                 self._outlets.send(done.result(), job.delivery, self._who)
         except ContextTerminated:
             raise
         except TimeoutError as error:
+            self._turns.hold(job.delivery)
             late = TimeoutError(f"the call took longer than {self._deadline:g} s and was cancelled")
             failed(self._who, job.delivery, error if str(error) else late)
         except Exception as error:
+            self._turns.failed(job.delivery, final=isinstance(error, MessageError))
             failed(self._who, job.delivery, error)
         else:
+            if self._turns.held and not done.cancelled():
+                self._turns.succeeded(job.delivery)
             settle_handling()
         if lane:
             self._begin(lane)
@@ -191,6 +201,8 @@ class AsyncWorker(LoopThread, Closable):
         """Fail whatever has not finished: nothing of it is acknowledged, so it comes again."""
         for lane in self._lanes:
             while lane:
-                HERE.receipts = lane.popleft().receipts
+                job = lane.popleft()
+                self._turns.hold(job.delivery)
+                HERE.receipts = job.receipts
                 fail_handling(ShutdownTimeout(f"{self._who} ended before this call did"))
         self._under_way = 0

@@ -40,13 +40,16 @@ class Registration:
         """The name of the pipe of the worker that gets this delivery: one key always has the same worker."""
         if self.workers == 1 or self.binding.is_async:
             return self.name
+        return f"{self.name}#{share(self.order(delivery), self.workers) + 1}"
+
+    def order(self, delivery: Delivery) -> str:
+        """What keeps this delivery in order, among workers and when something fails. Any thread."""
         try:
-            number = share(self.key(delivery), self.workers)
+            return str(self.key(delivery))
         except Exception as error:  # what keeps messages in order is no reason to lose one
             log.error("The key of handler %s failed on a message on %s (%s: %s); it is kept in order by its address.",
                       self.name, delivery.address, type(error).__name__, error)  # fmt: skip
-            number = share(delivery.address, self.workers)
-        return f"{self.name}#{number + 1}"
+            return delivery.address
 
     def pipes(self) -> list[str]:
         """The names of all its pipes."""
@@ -64,6 +67,7 @@ class Broker:
         self.options = dict(options)
         self.registrations: list[Registration] = []
         self.sealed = False
+        self._orders: dict[str, Callable[[Delivery], str]] = {}
         self._matches = _matcher(kind, exchange_kind)
         # Which handlers an address goes to, remembered: addresses are few, and matching is not free.
         self._found: dict[str, list[Registration]] = {}
@@ -101,7 +105,9 @@ class Broker:
                 raise ConfigError(f"{where}: a handler's name has no '#', which numbers its workers")
             if any(each.name == own for each in self.registrations):
                 raise ConfigError(f"{self.name} has a handler named {own!r} already; give one of them another with name=")
-            self.registrations.append(Registration(own, pattern, binding, workers, key or _address, deadline))
+            registration = Registration(own, pattern, binding, workers, key or _address, deadline)
+            self.registrations.append(registration)
+            self._orders[own] = registration.order
             return function
 
         return register
@@ -131,6 +137,11 @@ class Broker:
                 self._found.clear()
             found = self._found[address] = [each for each in self.registrations if self._matches(each.pattern, address)]
         return [(each.pipe(delivery), delivery) for each in found]
+
+    def order_key(self, pipe: str, delivery: Delivery) -> str:
+        """What keeps a delivery in order in a pipe when something fails: the ``key`` of the handler whose pipe it is."""
+        order = self._orders.get(pipe.partition("#")[0])
+        return order(delivery) if order is not None else delivery.address
 
 
 def share(key: object, workers: int) -> int:

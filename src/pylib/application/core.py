@@ -85,7 +85,8 @@ class Application:
     ) -> Broker:  # fmt: skip
         """A RabbitMQ and one exchange: an address or several, ``[rabbitmq]`` of ``app.conf`` by default.
 
-        ``options``: queue, prefetch, retry, spool, tls and so on, as for ``RabbitMQConsumer`` and ``RabbitMQRelay``.
+        ``options``: queue, prefetch, retry, spool, reject_unroutable, tls and so on, as for ``RabbitMQConsumer`` and
+        ``RabbitMQRelay``.
         """
         mine = checked(options, RabbitSettings, "app.rabbitmq()")
         mine["mq_server_address"] = address if address is not None else app_config.get("rabbitmq", "server_address")
@@ -241,7 +242,8 @@ class Application:
         if broker.kind == "mqtt":
             topics = disjoint((each.pattern for each in broker.registrations), broker.name)
             return MqttSubscriber(mqtt_topics=topics, name=broker.name, sink_urls=self._sinks(broker), route=broker.route,
-                                  publish_urls=[self._outlet(broker)], on_ready=self._when_up(), **options)  # fmt: skip
+                                  pipe_order=broker.order_key, publish_urls=[self._outlet(broker)],
+                                  on_ready=self._when_up(), **options)  # fmt: skip
         mine = {name: value for name, value in options.items() if name not in CONSUMING}
         return RabbitMQRelay(self._outlet(broker), name=broker.name, wait=True, on_ready=self._when_up(), **mine)
 
@@ -251,7 +253,8 @@ class Application:
         keys = tuple(dict.fromkeys(each.pattern for each in broker.registrations))
         queue = options.pop("queue", f"{self.name}.{app_config.device_name()}.{options['mq_exchange_name']}"[:255])
         return RabbitMQConsumer(self._sinks(broker), broker.route, mq_topic_filter=keys, queue=queue,
-                                name=f"{broker.name} consumer", on_ready=self._when_up(), **options)  # fmt: skip
+                                name=f"{broker.name} consumer", pipe_order=broker.order_key, on_ready=self._when_up(),
+                                **options)  # fmt: skip
 
     def _workers(
         self, broker: Broker, registration: Registration, outlets: dict[str, str], asyncio_thread: AsyncThread | None
@@ -260,9 +263,10 @@ class Application:
         name, deadline = registration.name, registration.deadline
         if registration.binding.is_async and asyncio_thread is not None:
             url = self._pipe(f"{broker.name}/{name}")
-            return [AsyncWorker(name, url, call, outlets, asyncio_thread, registration.workers, registration.key, deadline)]
+            return [AsyncWorker(name, url, call, outlets, asyncio_thread, registration.workers, registration.order, deadline)]
         return [
-            Worker(pipe, name, self._pipe(f"{broker.name}/{pipe}"), call, outlets, deadline) for pipe in registration.pipes()
+            Worker(pipe, name, self._pipe(f"{broker.name}/{pipe}"), call, outlets, registration.order, deadline)
+            for pipe in registration.pipes()
         ]
 
     def _words(self) -> list[str]:

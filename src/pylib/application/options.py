@@ -46,13 +46,14 @@ class RabbitSettings(TypedDict, total=False):
     store: Path
     spool: str | os.PathLike[str]
     spool_limits: SpoolLimits
+    reject_unroutable: bool
     reconnect: Reconnect
     tls: TlsOptions
 
 
 #: Options of a RabbitMQ broker that only one of its two connections understands.
 CONSUMING = frozenset(("queue", "exclusive", "prefetch", "retry", "store"))
-PUBLISHING = frozenset(("spool", "spool_limits"))
+PUBLISHING = frozenset(("spool", "spool_limits", "reject_unroutable"))
 
 
 def checked(options: Mapping[str, object], known: type, where: str) -> dict[str, object]:

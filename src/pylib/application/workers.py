@@ -11,6 +11,7 @@ from zmq.error import Again, ContextTerminated
 from pylib.app import AppThread, LoopThread, RestartPolicy
 from pylib.application.results import Outlets
 from pylib.brokers.port import Delivery
+from pylib.brokers.turns import OUT_OF_TURN, Turns
 from pylib.errors import MessageError
 from pylib.observe.reporting import report
 from pylib.runtime.here import HERE
@@ -37,17 +38,23 @@ Call = Callable[[Delivery], Any]
 class Worker(LoopThread, Closable):
     """Runs a handler: takes deliveries from its pipe, calls the function, sends what it returns.
 
-    A failure costs the one message: it is tried again later, and becomes a dead letter in the end.
+    A failure costs the one message: it is tried again later, and becomes a dead letter in the end. Those of the same key that
+    are in the pipe behind it are refused, and come again behind it.
 
     :param who: the handler's name; several workers may share one.
+    :param order: what keeps messages in order. Must not raise.
     """
 
-    def __init__(self, name: str, who: str, url: str, call: Call, outlets: Mapping[str, str], deadline: float) -> None:
+    def __init__(
+        self, name: str, who: str, url: str, call: Call, outlets: Mapping[str, str], order: Callable[[Delivery], str],
+        deadline: float,
+    ) -> None:  # fmt: skip
         AppThread.__init__(self, name, restart=WORKER_RESTARTS, deadline=deadline)
         Closable.__init__(self, connect_url=url)
         self._who = who
         self._call = call
         self._outlets = Outlets(self, outlets)
+        self._turns = Turns(order)
 
     def arrange(self, loop: Loop) -> None:
         loop.watch(self.socket, READ, self._readable)
@@ -64,12 +71,16 @@ class Worker(LoopThread, Closable):
 
     def _serve(self, most: int) -> bool:
         """Handle so many messages. False if there was none left."""
-        member, monotonic = self.member, self.runtime.clock.monotonic
+        member, monotonic, turns = self.member, self.runtime.clock.monotonic, self._turns
+        held = turns.held
         for _ in range(most):
             try:
                 delivery, _carried = self.socket.take()
             except Again:
                 return False
+            if held and turns.refuses(delivery):
+                fail_handling(OUT_OF_TURN)
+                continue
             member.busy_since = monotonic()
             try:
                 result = self._call(delivery)
@@ -78,8 +89,14 @@ class Worker(LoopThread, Closable):
             except ContextTerminated:
                 raise
             except Exception as error:
+                turns.failed(delivery, final=isinstance(error, MessageError))
                 failed(self._who, delivery, error)
+            except BaseException:  # the end of this life of the thread: the next one goes on behind this message
+                turns.hold(delivery)
+                raise
             else:
+                if held:
+                    turns.succeeded(delivery)
                 settle_handling()
             if member.gate.is_open:
                 break

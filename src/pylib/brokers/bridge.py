@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pylib.brokers.inflow import Inflow, Route
+from pylib.brokers.inflow import Inflow, OrderKey, Route
 from pylib.brokers.outflow import Encode, Outflow
 from pylib.brokers.port import Delivery, Port
 from pylib.brokers.retrying import Retrying, RetryPolicy
@@ -35,6 +35,7 @@ class Bridge:
     :param sinks: the pipes in, by name; ``route`` says what of a delivery goes down which.
     :param retry: how often a failure is tried; None: it is tried from memory, unacknowledged.
     :param store: the file for what failed; None: the application's own.
+    :param order_key: what keeps deliveries in order in each pipe when some of them fail; their address by default.
     :param on_lost: asked about a failed connection: True ends the thread with its error, False has it made again. None:
         it is made again, for as long as it takes.
     """
@@ -51,7 +52,7 @@ class Bridge:
         route: Route | None = None,
         retry: RetryPolicy | None = None,
         store: Path | None = None,
-        order_key: Callable[[Delivery], str] | None = None,
+        order_key: OrderKey | None = None,
         receipts: Receipts | None = None,
         spool: Spool | None = None,
         on_lost: Callable[[DependencyError], bool] | None = None,

@@ -10,23 +10,26 @@ from typing import Any, Final
 
 import msgspec
 
+from pylib.brokers.lines import TRY_AGAIN, Entry, Leg, Lines
 from pylib.brokers.pipe_end import PipeEnd
 from pylib.brokers.port import Delivery, Port
 from pylib.brokers.retrying import Retrying
+from pylib.brokers.turns import OutOfTurn
 from pylib.errors import MessageError, Rejected
 from pylib.runtime.loop import Loop
 from pylib.runtime.receipts import Receipt, Receipts
 from pylib.runtime.sockets import Socket
 
-__all__ = ["Inflow", "Route", "one_sink"]
+__all__ = ["Inflow", "OrderKey", "Route", "one_key", "one_sink"]
 
 log = logging.getLogger("pylib.bridge")
 
 #: Which pipes a delivery goes down, by name, and what is sent down each. Empty: nowhere. A MessageError: set it aside.
 Route = Callable[[Delivery], Sequence[tuple[str, object]]]
 
-# Seconds until a message is tried again that failed while nothing could be stored.
-TRY_AGAIN: Final = 1.0
+#: What keeps deliveries in order in a pipe when some of them fail: asked with the pipe's name.
+OrderKey = Callable[[str, Delivery], str]
+
 # Header of a stored letter that says which pipe it goes down.
 _ROUTE: Final = "pylib-route"
 
@@ -41,40 +44,25 @@ def one_sink(decode: Callable[[Delivery], object]) -> Route:
     return route
 
 
-class _Entry:
-    """A delivery and how many of its legs are not done."""
-
-    __slots__ = ("delivery", "legs")
-
-    def __init__(self, delivery: Delivery, legs: int) -> None:
-        self.delivery = delivery
-        self.legs = legs
-
-
-class _Leg:
-    """A delivery's way down one pipe: the token of its receipt."""
-
-    __slots__ = ("delivery", "entry", "letter", "route")
-
-    def __init__(self, delivery: Delivery, route: str, entry: _Entry | None, letter: int = 0) -> None:
-        self.delivery = delivery
-        self.route = route
-        self.entry = entry
-        # Its number in the retry store, 0 for one that comes from the broker.
-        self.letter = letter
+def one_key(order_key: Callable[[Delivery], str] | None, pipe_order: OrderKey | None) -> OrderKey | None:
+    """One of the two ways to say what keeps messages in order, as a bridge wants it."""
+    if order_key is None or pipe_order is not None:
+        return pipe_order
+    return lambda pipe, delivery: order_key(delivery)
 
 
 class Inflow:
     """The way in. Never blocks and never stops reading: what a pipe has no room for waits at its end, and the broker is kept
     in check by the acknowledgements that it does not get.
 
-    A failure is committed to the retry store, so that only messages of the same key wait for it and the window moves on.
+    A failure is committed to the retry store, so that only messages of the same key wait for it and the window moves on; what
+    comes back out of turn (``pylib.brokers.turns``) is stored behind it, and so is whatever arrives meanwhile.
     Belongs to the loop's thread, but for ``_settled``, which any holder's thread calls.
     """
 
     def __init__(
         self, loop: Loop, port: Port, sinks: Mapping[str, Socket], receipts: Receipts, route: Route, who: str,
-        order_key: Callable[[Delivery], str] | None = None,
+        order_key: OrderKey | None = None,
     ) -> None:  # fmt: skip
         self._loop = loop
         self._port = port
@@ -85,18 +73,19 @@ class Inflow:
         self._order_key = order_key
         self._retrying: Retrying | None = None
         # Deliveries without acknowledgement yet, in order of arrival.
-        self._arrived: deque[_Entry] = deque()
+        self._arrived: deque[Entry] = deque()
         # Receipts that settled, handed over by other threads.
         self._back: deque[Receipt] = deque()
-        # Deliveries that have to wait behind others of their key, until the batch is stored.
-        self._behind: list[_Leg] = []
+        self._lines = Lines(loop, self._again, self._settle, self._acknowledge, self._letter_of)
+        self._open_lines = self._lines.open
+        self._key_failed = False
         self._posted = False
         self._stopping = False
         self.received = 0
 
     def retry_with(self, make: Callable[[Callable[[Delivery, int], None]], Retrying]) -> None:
         """Give failures a place to go. On the loop's thread."""
-        self._retrying = make(self._retry)
+        self._lines.retrying = self._retrying = make(self._retry)
         self._retrying.open()
 
     @property
@@ -116,17 +105,17 @@ class Inflow:
             return
         entry = None
         if delivery.tag:
-            entry = _Entry(delivery, len(pickled))
+            entry = Entry(delivery, len(pickled))
             self._arrived.append(entry)
             if not pickled:
                 self._loop.defer(self._acknowledge)
         retrying = self._retrying
         for name, frame in pickled:
-            leg = _Leg(delivery, name, entry)
-            if retrying is not None and retrying.busy and retrying.waits(self._key(leg)):
-                self._behind.append(leg)
-                self._loop.defer(self._store_behind)
-            else:
+            leg = Leg(delivery, name, entry)
+            if entry is not None:
+                entry.parts.append(leg)
+            waiting = self._open_lines or (retrying is not None and retrying.busy)
+            if not waiting or not self._lines.holds(leg, self._key(leg)):
                 self._push(leg, frame)
 
     def forget(self) -> None:
@@ -136,6 +125,8 @@ class Inflow:
     def stopping(self) -> None:
         """From here on a failure may be the stop's doing: it is not acknowledged, and comes again."""
         self._stopping = True
+        for leg in self._lines.stopping():
+            self._abandon(leg)
 
     def give_up_waiting(self) -> None:
         """The pipes have ended: what found no room in them will find none any more."""
@@ -146,7 +137,7 @@ class Inflow:
         """No more failures are taken care of."""
         if self._retrying is not None:
             self._retrying.close()
-            self._retrying = None
+            self._lines.retrying = self._retrying = None
 
     # -- out into the pipes ------------------------------------------------------------------------------------------
 
@@ -156,7 +147,7 @@ class Inflow:
             if late >= 0:
                 raise _TooLate(f"it expired {late:.1f} s ago")
 
-    def _push(self, leg: _Leg, frame: bytes) -> None:
+    def _push(self, leg: Leg, frame: bytes) -> None:
         receipt = self._receipts.open(self._settled, leg, leg.delivery.address)
         frame = self._receipts.enclose(frame, receipt)
         if not self._ends[leg.route].send(frame, droppable=leg.entry is None and not leg.letter):
@@ -167,7 +158,7 @@ class Inflow:
         headers = dict(delivery.headers or {})
         wanted = str(headers.pop(_ROUTE, ""))
         delivery = _with_headers(delivery, headers)
-        leg = _Leg(delivery, wanted, None, letter)
+        leg = Leg(delivery, wanted, None, letter)
         try:
             legs = [(name, made) for name, made in self._route(delivery) if _handler(name) == wanted]
             frames = [(name, pickle.dumps(made, pickle.HIGHEST_PROTOCOL)) for name, made in legs]
@@ -179,12 +170,12 @@ class Inflow:
             self._push(leg, frame)
         elif wanted or "" not in self._ends:
             self._failed(leg, Rejected(f"nobody called {wanted!r} takes messages from {delivery.address!r} any more"))
-        else:
-            self._done(leg)  # one pipe, and nothing of this goes down it any more
+        elif self._retrying is not None:
+            self._retrying.outcome(letter, None, final=True)  # one pipe, and nothing of this goes down it any more
 
     def _undecodable(self, delivery: Delivery, error: Exception) -> None:
         """It goes to the dead letters at once; what is only too late is dropped on purpose."""
-        entry = _Entry(delivery, 1)
+        entry = Entry(delivery, 1)
         if delivery.tag:
             self._arrived.append(entry)
         if isinstance(error, _TooLate):
@@ -192,21 +183,9 @@ class Inflow:
             entry.legs = 0
             self._loop.defer(self._acknowledge)
         else:
-            self._bury(_Leg(delivery, "", entry), error)
-
-    def _store_behind(self) -> None:
-        """Deliveries that wait behind others of their key are stored together, then acknowledged."""
-        legs, self._behind = self._behind, []
-        retrying = self._retrying
-        if not legs or retrying is None:
-            return
-        if retrying.queue_behind([(self._letter_of(leg), self._key(leg)) for leg in legs]):
-            for leg in legs:
-                self._done(leg)
-            self._acknowledge()
-        else:
-            self._behind = legs + self._behind
-            self._loop.call_later(TRY_AGAIN, self._store_behind)
+            leg = Leg(delivery, "", entry)
+            entry.parts.append(leg)
+            self._bury(leg, error)
 
     # -- back from the pipes -----------------------------------------------------------------------------------------
 
@@ -223,43 +202,51 @@ class Inflow:
         while back:
             receipt = back.popleft()
             leg: Any = receipt.token
-            if receipt.error is None:
-                self._done(leg)
-            else:
-                self._failed(leg, receipt.error)
+            error = receipt.error
+            if error is not None:
+                self._failed(leg, error)
+            elif not leg.letter:
+                self._settle(leg)
+            elif self._retrying is not None:
+                self._retrying.outcome(leg.letter, None, final=True)
         self._acknowledge()
 
-    def _done(self, leg: _Leg) -> None:
-        if leg.letter and self._retrying is not None:
-            self._retrying.outcome(leg.letter, None, final=True)
-        if leg.entry is not None:
-            leg.entry.legs -= 1
+    def _settle(self, leg: Leg) -> None:
+        """It was handled, or is stored."""
+        if leg.line is not None:
+            self._lines.left(leg)
+        entry = leg.entry
+        if entry is not None:
+            leg.entry = None
+            entry.legs -= 1
 
-    def _failed(self, leg: _Leg, error: BaseException) -> None:
+    def _failed(self, leg: Leg, error: BaseException) -> None:
         hopeless = isinstance(error, MessageError)
         retrying = self._retrying
         if self._stopping and not hopeless:
             if leg.letter and retrying is not None:
                 retrying.put_back(leg.letter)
-            self._abandon(leg.entry)
+            self._abandon(leg)
         elif leg.letter:
             if retrying is not None:
                 retrying.outcome(leg.letter, error, final=hopeless)
         elif hopeless:
             self._bury(leg, error)
-        elif retrying is not None and retrying.keep(self._letter_of(leg), self._key(leg), error):
-            self._done(leg)
         else:
-            self._loop.call_later(TRY_AGAIN, lambda: self._again(leg))
+            key, handler = self._key(leg), _handler(leg.route)
+            self._lines.failed(leg, key, None if isinstance(error, OutOfTurn) else error, self._arrived,
+                               lambda other: _handler(other.route) == handler and self._key(other) == key)  # fmt: skip
 
-    def _abandon(self, entry: _Entry | None) -> None:
+    def _abandon(self, leg: Leg) -> None:
         """It stays unacknowledged and comes again; so does everything after it, since acknowledgements keep the order."""
-        arrived = self._arrived
+        if leg.line is not None:
+            self._lines.give_up(leg.line)
+        arrived, entry = self._arrived, leg.entry
         if entry is not None and entry in arrived:
             while arrived.pop() is not entry:
                 pass
 
-    def _bury(self, leg: _Leg, error: BaseException) -> None:
+    def _bury(self, leg: Leg, error: BaseException) -> None:
         retrying = self._retrying
         if retrying is None:
             log.warning("%s: a message on %s was set aside: %s: %s",
@@ -267,19 +254,23 @@ class Inflow:
         elif not retrying.bury(self._letter_of(leg), self._key(leg), error):
             self._loop.call_later(TRY_AGAIN, lambda: self._bury(leg, error))
             return
-        if leg.entry is not None:
-            leg.entry.legs -= 1
+        self._settle(leg)
         self._loop.defer(self._acknowledge)
 
-    def _again(self, leg: _Leg) -> None:
-        """It failed and could not be stored: try it once more, unacknowledged."""
+    def _again(self, leg: Leg) -> None:
+        """It failed and cannot be stored: down its pipe once more, unacknowledged, and marked so that nobody refuses it."""
+        delivery = msgspec.structs.replace(leg.delivery, tag=0, redelivered=True)
         try:
-            made = dict(self._route(leg.delivery)).get(leg.route)
-            frame = pickle.dumps(made, pickle.HIGHEST_PROTOCOL)
+            self._check_life(delivery)
+            frames = [pickle.dumps(made, pickle.HIGHEST_PROTOCOL) for name, made in self._route(delivery) if name == leg.route]
         except Exception as error:
-            self._failed(leg, error)
+            self._bury(leg, error)
             return
-        self._push(leg, frame)
+        if frames:
+            self._push(leg, frames[0])
+        else:  # nothing of it goes down this pipe any more
+            self._settle(leg)
+            self._loop.defer(self._acknowledge)
 
     def _acknowledge(self) -> None:
         """Acknowledge in order of arrival (MQTT 5 section 4.6), as far as everything before is done."""
@@ -290,12 +281,20 @@ class Inflow:
         if done:
             self._port.settle(done)
 
-    def _key(self, leg: _Leg) -> str:
+    def _key(self, leg: Leg) -> str:
         """What keeps messages in order: one key's wait for each other, in each pipe for itself."""
-        key = self._order_key(leg.delivery) if self._order_key is not None else leg.delivery.address
+        key = leg.delivery.address
+        if self._order_key is not None:
+            try:
+                key = str(self._order_key(leg.route, leg.delivery))
+            except Exception as error:  # what keeps messages in order is no reason to lose one
+                if not self._key_failed:
+                    self._key_failed = True
+                    log.error("%s: the order key failed on a message on %s (%s: %s); such messages are kept in order by their "
+                              "address.", self._who, key, type(error).__name__, error)  # fmt: skip
         return f"{_handler(leg.route)}|{key}" if leg.route else key
 
-    def _letter_of(self, leg: _Leg) -> Delivery:
+    def _letter_of(self, leg: Leg) -> Delivery:
         if not leg.route:
             return leg.delivery
         return _with_headers(leg.delivery, {**(leg.delivery.headers or {}), _ROUTE: _handler(leg.route)})

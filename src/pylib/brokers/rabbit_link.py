@@ -14,10 +14,10 @@ import zmq
 from pylib.brokers.addresses import AddressLike, TlsOptions, parse_addresses
 from pylib.brokers.bridge import Bridge
 from pylib.brokers.identity import new_id
-from pylib.brokers.inflow import Route
+from pylib.brokers.inflow import OrderKey, Route
 from pylib.brokers.patience import Patience, Reconnect
 from pylib.brokers.pika import PikaPort
-from pylib.brokers.port import Delivery, Outgoing
+from pylib.brokers.port import Outgoing
 from pylib.brokers.rabbit_values import Exchange, Queue, RabbitOptions
 from pylib.brokers.retrying import DEFAULT_RETRY, RetryPolicy
 from pylib.brokers.runner import BridgeRunner
@@ -38,14 +38,14 @@ class DeliveryOptions:
     :param reconnect: what a lost connection leads to.
     :param retry: how often a delivery is tried whose handling fails, before it becomes a dead letter.
     :param store: the file for what failed; None: the application's own, made at the first failure.
-    :param order_key: what keeps deliveries in order when some of them fail; the topic or routing key by default.
+    :param order_key: what keeps deliveries in order in each pipe when some of them fail; the routing key by default.
     :param spool: the file in which outgoing messages wait while the broker is away; None: they wait in the pipe.
     """
 
     reconnect: Reconnect = True
     retry: RetryPolicy | None = DEFAULT_RETRY
     store: Path | None = None
-    order_key: Callable[[Delivery], str] | None = None
+    order_key: OrderKey | None = None
     spool: str | os.PathLike[str] | None = None
     spool_limits: SpoolLimits = DEFAULT_LIMITS
 
@@ -59,6 +59,7 @@ def rabbit_options(
     tls: TlsOptions | None,
     queue: Queue | None = None,
     prefetch: int = 500,
+    reject_unroutable: bool = False,
 ) -> RabbitOptions:
     """The seed's arguments as options. Raises ``ConfigError`` for an address that is none."""
     rest = dict(arguments or {})
@@ -71,6 +72,7 @@ def rabbit_options(
         prefetch=prefetch,
         tls=tls,
         expiration=None if ttl is None else float(ttl) / 1000.0,
+        reject_unroutable=reject_unroutable,
         connection_name=f"{app_config.app_name()}: {name}",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ DEFAULT_RETRY = RetryPolicy()
 class Retrying:
     """The failed messages of one bridge. Belongs to the loop's thread.
 
-    Guarantee: what ``keep``, ``queue_behind`` and ``bury`` return True for is on disk, so the broker may be told that it is
+    Guarantee: what ``keep`` and ``bury`` return True for is on disk, so the broker may be told that it is
     taken care of. False: the store would not have it, nothing may be acknowledged.
     """
 
@@ -66,7 +66,10 @@ class Retrying:
         self._store = RetryStore(path, origin, on_open=self._hang_bell)
         self._bell: Doorbell | None = None
         self._timer: Timer | None = None
-        self._tries: dict[int, int] = {}
+        # What is being tried: how often it failed before, and its address.
+        self._tries: dict[int, tuple[int, str]] = {}
+        # What became of it, until the batch is written.
+        self._outcomes: list[tuple[int, BaseException | None, bool]] = []
         self._told = False
         self._closed = False
         # Whether anything waits here at all.
@@ -86,6 +89,7 @@ class Retrying:
 
     def close(self) -> None:
         """What waits, waits for the next start."""
+        self._write_outcomes()
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -102,20 +106,23 @@ class Retrying:
             self._complain(error)
             return False
 
-    def keep(self, delivery: Delivery, key: str, error: BaseException) -> bool:
-        """A message failed for the first time."""
+    def keep(self, deliveries: Sequence[tuple[Delivery, str, BaseException | None]]) -> bool:
+        """Messages with their key, in order, at the price of one commit: all of them or none. With an error, one that failed
+        for the first time; without, one that has to wait behind others of its key.
+        """
         delay = self._policy.delay(1)
-        letter = self._letter(delivery, key, error, tries=1, due_at=self._loop.time() + delay)
-        if not self._stored([letter]):
+        due_at = self._loop.time() + delay
+        letters = [
+            self._letter(delivery, key, error, tries=error is not None, due_at=due_at if error is not None else 0.0)
+            for delivery, key, error in deliveries
+        ]
+        if not self._stored(letters):
             return False
-        log.warning(
-            "%s: a message on %s failed (%s); trying again in %.1f s.", self._origin, delivery.address, letter.error, delay
-        )
+        for letter in letters:
+            if letter.tries:
+                log.warning("%s: a message on %s failed (%s); trying again in %.1f s.",
+                            self._origin, letter.address, letter.error, delay)  # fmt: skip
         return True
-
-    def queue_behind(self, deliveries: list[tuple[Delivery, str]]) -> bool:
-        """Messages whose key waits already."""
-        return self._stored([self._letter(delivery, key, None) for delivery, key in deliveries])
 
     def bury(self, delivery: Delivery, key: str, error: BaseException) -> bool:
         """A message that no further try can help."""
@@ -131,21 +138,11 @@ class Retrying:
         return True
 
     def outcome(self, ident: int, error: BaseException | None, final: bool) -> None:
-        """What became of a message that was tried again. ``final``: no further try can help."""
-        tries = self._tries.pop(ident, 1) + 1
-        try:
-            if error is None:
-                self._store.succeeded(ident)
-            elif final or tries >= self._policy.tries:
-                if self._store.park(ident, _words(error), _trace(error)):
-                    log.error("%s: dead letter %d after %d tries: %s", self._origin, ident, tries, _words(error))
-            else:
-                self._store.failed(ident, _words(error), _trace(error), self._loop.time() + self._policy.delay(tries))
-        except (StoreBroken, StoreFull) as problem:
-            self._complain(problem)
-            self._tries[ident] = tries - 1
-            self._loop.call_later(TRY_AGAIN, lambda: None if self._closed else self.outcome(ident, error, final))
-        self._plan()
+        """What became of a message that was tried again. ``final``: no further try can help. Written once per batch; until
+        then, and where it cannot be, the message waits as it did.
+        """
+        self._outcomes.append((ident, error, final))
+        self._loop.defer(self._write_outcomes)
 
     def put_back(self, ident: int) -> None:
         """It was not tried after all."""
@@ -153,6 +150,38 @@ class Retrying:
         self._store.put_back(ident)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _write_outcomes(self) -> None:
+        if self._closed or not self._outcomes:
+            return
+        outcomes, self._outcomes = self._outcomes, []
+        succeeded = [ident for ident, error, _ in outcomes if error is None]
+        failed = [(ident, error, final) for ident, error, final in outcomes if error is not None]
+        try:
+            if succeeded:
+                self._store.succeeded_many(succeeded)
+                for ident in succeeded:
+                    self._tries.pop(ident, None)
+                succeeded = []
+            while failed:
+                self._write_failure(*failed[0])
+                del failed[0]
+        except (StoreBroken, StoreFull) as problem:
+            self._complain(problem)
+            self._outcomes = [*((ident, None, True) for ident in succeeded), *failed, *self._outcomes]
+            self._loop.call_later(TRY_AGAIN, self._write_outcomes)
+        self._plan()
+
+    def _write_failure(self, ident: int, error: BaseException, final: bool) -> None:
+        tries, address = self._tries.get(ident, (1, ""))
+        tries += 1
+        if final or tries >= self._policy.tries:
+            if self._store.park(ident, _words(error), _trace(error)):
+                log.error("%s: a message on %s is dead letter %d after %d tries: %s",
+                          self._origin, address or "an unknown topic", ident, tries, _words(error))  # fmt: skip
+        else:
+            self._store.failed(ident, _words(error), _trace(error), self._loop.time() + self._policy.delay(tries))
+        self._tries.pop(ident, None)
 
     def _stored(self, letters: list[Letter]) -> bool:
         try:
@@ -187,7 +216,7 @@ class Retrying:
             self._complain(error)
             letters = []
         for letter in letters:
-            self._tries[letter.ident] = letter.tries
+            self._tries[letter.ident] = letter.tries, letter.address
             self._push(_delivery(letter), letter.ident)
         self._plan()
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pylib.testing.plugin import MosquittoFactory, RabbitMQFactory
+from pylib.testing.plugin import MosquittoFactory
+from pylib.testing.rabbitmq import Vhost
 from tests.contract.conftest import Mortal as Mortal
 from tests.contract.conftest import mortal as mortal
 from tests.contract.conftest import world as world
@@ -92,11 +93,22 @@ def cable(world: World) -> Iterator[Cable]:
 
 
 @pytest.fixture(params=["mqtt5", "amqp"])
-def brief(request: pytest.FixtureRequest, mosquitto_factory: MosquittoFactory, rabbitmq_factory: RabbitMQFactory) -> Mortal:
-    """A broker of this test's own, MQTT 5 or AMQP: where 3.1.1 goes the same way as 5."""
+def brief(request: pytest.FixtureRequest, mosquitto_factory: MosquittoFactory) -> Iterator[Mortal]:
+    """A broker that may be stopped in order and frozen, MQTT 5 or AMQP: 3.1.1 goes the same way as 5.
+
+    RabbitMQ is the shared node, whose start takes seconds: a test that stops it has to start it again.
+    """
     if request.param == "amqp":
-        node = rabbitmq_factory()
-        return Mortal(RabbitWorld(node.address), node.kill, node.stop, node.start, node.pause, node.resume)
+        vhost: Vhost = request.getfixturevalue("rabbitmq")
+        node = vhost.node
+        stop, start = (lambda: node.evaluate("ok = rabbit:stop()")), (lambda: node.evaluate("ok = rabbit:start()"))
+        yield Mortal(RabbitWorld(vhost.address), _not_here, stop, start, node.pause, node.resume)
+        node.resume()
+        return
     broker = mosquitto_factory(persistence=True)
     world = MqttWorld(broker.host, broker.port)
-    return Mortal(world, broker.kill, broker.terminate, broker.start, broker.pause, broker.resume)
+    yield Mortal(world, broker.kill, broker.terminate, broker.start, broker.pause, broker.resume)
+
+
+def _not_here() -> None:
+    raise AssertionError("the shared node is not killed")

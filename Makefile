@@ -24,7 +24,8 @@ run: $(DEV) brokers ## start private brokers, the hub and the example applicatio
 	@exec $(BIN)/python scripts/run.py
 
 test: $(DEV) brokers ## run the tests against real brokers (PYTEST='-k name' hands options on)
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not alone" $(PYTEST)
+	@$(BIN)/python -m pytest -m "alone and not soak" $(PYTEST)
 
 check: $(DEV) ## style, types, floors, file sizes
 	@PATH="$(BIN):$$PATH" scripts/check

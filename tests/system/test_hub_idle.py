@@ -15,6 +15,7 @@ SECONDS = 16
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_an_idle_hub_keeps_both_connections_and_costs_next_to_nothing() -> None:
     benchmark = [sys.executable, str(ROOT / "benchmarks" / "idle_hub.py"), "--seconds", str(SECONDS)]
     with run_program(benchmark, env={"PYTHONPATH": str(SOURCE)}) as idle:

@@ -29,7 +29,7 @@ SECONDS = 1.0
 LATEST = 1.5
 PROGRAMS = ("hub", "siren.py", "door_sensor.py", "thermometer.py")
 
-pytestmark = pytest.mark.timeout(60 + 10 * TRIALS)
+pytestmark = [pytest.mark.timeout(60 + 10 * TRIALS), pytest.mark.alone]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.system.hub_kit import ROOT, SOURCE
 RUN = ROOT / "scripts" / "run.py"
 ENDED = re.compile(r"the applications ended in ([0-9.]+) s")
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.alone]
 
 
 def descendants(pid: int) -> list[psutil.Process]:

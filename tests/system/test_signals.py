@@ -17,7 +17,7 @@ from pylib.process import SignalHandler
 from pylib.runtime.runtime import Runtime
 from pylib.testing.processes import Program, run_python
 
-pytestmark = [pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.timeout(60), pytest.mark.alone]
 
 BEFORE = """
 import logging, os, signal, sys, threading, time

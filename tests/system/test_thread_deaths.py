@@ -11,7 +11,7 @@ import pytest
 
 from pylib.testing.processes import Program, run_python
 
-pytestmark = [pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.timeout(60), pytest.mark.alone]
 
 PROGRAM = """
 import logging, sys, threading, time

@@ -9,6 +9,7 @@ This file is both sides: a module here, and the helper's program when it is run 
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -57,6 +58,7 @@ class Guard:
                     # A Ctrl-C in the terminal goes to the group of the test run, and must not end its guard.
                     start_new_session=True,
                 )
+                atexit.register(self._end, self._helper)
             assert self._helper.stdin is not None
             try:
                 self._helper.stdin.write(json.dumps(message).encode() + b"\n")
@@ -64,6 +66,18 @@ class Guard:
             except OSError:
                 # The guard is a second line of defence: a run without it still cleans up after itself.
                 return
+
+
+    @staticmethod
+    def _end(helper: subprocess.Popen[bytes]) -> None:
+        """The run ends in the ordinary way: so does its helper."""
+        if helper.stdin is not None:
+            helper.stdin.close()
+        try:
+            helper.wait(5)
+        except subprocess.TimeoutExpired:
+            helper.kill()
+            helper.wait()
 
 
 def started_at(pid: int) -> str:

@@ -41,8 +41,8 @@ MUTANTS = (
     Mutant(
         "acknowledge on receive",
         "brokers/inflow.py",
-        "            entry = _Entry(delivery, len(pickled))\n",
-        "            entry = _Entry(delivery, 0)\n            self._loop.defer(self._acknowledge)\n",
+        "            entry = Entry(delivery, len(pickled))\n",
+        "            entry = Entry(delivery, 0)\n            self._loop.defer(self._acknowledge)\n",
         (BRIDGE, "-k", "settled"),
     ),
     Mutant(
@@ -141,8 +141,8 @@ MUTANTS = (
     Mutant(
         "acknowledge what a stop has interrupted",
         "brokers/inflow.py",
-        "            self._abandon(leg.entry)\n",
-        "            self._done(leg)\n",
+        "    def _abandon(self, leg: Leg) -> None:\n",
+        "    def _abandon(self, leg: Leg) -> None:\n        self._settle(leg)\n        return\n",
         ("tests/faults/test_receipts_order.py",),
     ),
 )

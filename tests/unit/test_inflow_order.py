@@ -185,6 +185,14 @@ def test_a_message_that_is_given_up_frees_those_behind_it(tmp_path: Path) -> Non
         assert len(stand.tried) == POLICY.tries + 5
 
 
+def test_a_refusal_is_not_counted_as_a_try(tmp_path: Path) -> None:
+    with standing(tmp_path / "delivery.db", Counter({"0": 1, "1": POLICY.tries - 1})) as stand:
+        for number in range(3):
+            stand.port.deliver("valve", str(number).encode())
+        stand.turn(lambda: len(stand.handled) == 3)
+        assert stand.of("valve") == [0, 1, 2]
+
+
 def test_order_holds_and_nothing_is_acknowledged_early_while_nothing_can_be_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

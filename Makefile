@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test check bench soak figures constraints clean brokers
+.PHONY: help run test check bench soak figures constraints clean brokers faults
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,7 +23,7 @@ help: ## say what there is
 run: $(DEV) brokers ## start private brokers, the hub and the example applications; Ctrl-C ends them
 	@exec $(BIN)/python scripts/run.py
 
-test: $(DEV) brokers ## run the tests against real brokers (PYTEST='-k name' hands options on)
+test: $(DEV) faults ## run the tests against real brokers (PYTEST='-k name' hands options on)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not alone" $(PYTEST)
 	@$(BIN)/python -m pytest -m "alone and not soak" $(PYTEST)
 
@@ -33,10 +33,10 @@ check: $(DEV) ## style, types, floors, file sizes
 bench: $(BENCH) brokers ## run the benchmarks and print their figures (ONLY=name for some)
 	@$(BIN)/python scripts/bench.py $(ONLY)
 
-soak: $(DEV) brokers ## run the long tests
+soak: $(DEV) faults ## run the long tests
 	@$(BIN)/python -m pytest -m soak --timeout=0 $(PYTEST)
 
-figures: $(BENCH) brokers ## measure what was promised, write docs/figures.md (ONLY=pattern for some rows)
+figures: $(BENCH) faults ## measure what was promised, write docs/figures.md (ONLY=pattern for some rows)
 	@$(BIN)/python -m scripts.figures $(if $(ONLY),--only "$(ONLY)")
 
 constraints: ## write constraints.txt anew from the newest versions that pyproject.toml allows
@@ -49,6 +49,9 @@ clean: ## remove the virtual environment and everything that was made
 
 brokers:
 	@scripts/ensure-brokers
+
+faults:
+	@scripts/ensure-brokers --with-fault-tools
 
 $(BIN)/python:
 	@PYTHON="$(PYTHON)" scripts/make-venv $(VENV)

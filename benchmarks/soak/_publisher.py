@@ -86,7 +86,8 @@ class Publisher:
             properties.UserProperty = [("message-id", f"mine-{device}-{seq}")]
         body = json.dumps({"device": device, "seq": seq, "pad": self._pad})
         info = self._client.publish(f"bench/d{device}/state", body, 1, properties=properties)
-        if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
+        # A connection that is found lost while publishing is no refusal: paho keeps the event for the next one.
+        if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN, paho.MQTT_ERR_CONN_LOST):
             raise SystemExit(f"The publisher's own client refused an event: {info.rc}")
         self.published += 1
 

@@ -43,8 +43,8 @@ class Killer:
         self._down: dict[str, threading.Thread] = {}
         self.killed = dict.fromkeys(VICTIMS, 0)
 
-    def kill_one(self, dice: random.Random) -> None:
-        up = [victim for victim in VICTIMS if victim not in self._down or not self._down[victim].is_alive()]
+    def kill_one(self, dice: random.Random, victims: tuple[str, ...]) -> None:
+        up = [victim for victim in victims if victim not in self._down or not self._down[victim].is_alive()]
         if "bridge" in up and not self._bridge.up.is_set():
             up.remove("bridge")
         if not up:
@@ -72,7 +72,14 @@ class Killer:
 
 
 def run(
-    minutes: float = 10, kills: int = 100, *, flood: float = 4000, pace: float = 200, seed: int = 1, round_seconds: float = 60
+    minutes: float = 10,
+    kills: int = 100,
+    *,
+    flood: float = 4000,
+    pace: float = 200,
+    seed: int = 1,
+    round_seconds: float = 60,
+    victims: tuple[str, ...] = VICTIMS,
 ) -> Report:
     """All rounds, with a bridge without spool and one with it in turn."""
     report = Report("random kills")
@@ -93,7 +100,21 @@ def run(
                 flooded = m % 2 == 0
                 what = f"round {m + 1} of {rounds}, {'flooded' if flooded else 'paced'}{', spool' if spool else ''}"
                 rate = flood if flooded else pace
-                _round(world, bridge, publisher, dice, rate, per_round[m], round_seconds, what, spool, total, killed, report)
+                _round(
+                    world,
+                    bridge,
+                    publisher,
+                    dice,
+                    rate,
+                    per_round[m],
+                    round_seconds,
+                    what,
+                    spool,
+                    total,
+                    killed,
+                    report,
+                    victims,
+                )
             if total["lost"] or total["disorder"]:
                 print(bridge.log_text()[-6000:], file=sys.stderr)
                 break
@@ -111,6 +132,7 @@ def run(
 def _round(
     world: World, bridge: Supervised, publisher: PublisherProcess, dice: random.Random, rate: float, kills: int,
     seconds: float, what: str, spool: bool, total: dict[str, int], killed: dict[str, int], report: Report,
+    victims: tuple[str, ...],
 ) -> None:  # fmt: skip
     reader = world.reader(what.replace(" ", "-"))
     before = publisher.status()["accepted"]
@@ -119,7 +141,7 @@ def _round(
     publisher.rate(rate)
     for moment in sorted(dice.uniform(0, seconds) for _ in range(kills)):
         time.sleep(max(0.0, begun + moment - time.monotonic()))
-        killer.kill_one(dice)
+        killer.kill_one(dice, victims)
     time.sleep(max(0.0, begun + seconds - time.monotonic()))
     killer.wait()
     accepted = publisher.pause(60)
@@ -150,10 +172,12 @@ def main() -> int:
     parser.add_argument("--pace", type=float, default=200, help="events per second in the others")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--round", type=float, default=60, help="seconds per round")
+    parser.add_argument("--only", choices=VICTIMS, help="kill nothing else")
     o = parser.parse_args()
+    victims = (o.only,) if o.only else VICTIMS
     if o.soak:
         o.minutes, o.kills = 10, 100
-    return run(o.minutes, o.kills, flood=o.flood, pace=o.pace, seed=o.seed, round_seconds=o.round).end()
+    return run(o.minutes, o.kills, flood=o.flood, pace=o.pace, seed=o.seed, round_seconds=o.round, victims=victims).end()
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ CASES = (("frozen", 0, False), ("frozen", 3, False), ("alarm", 3, False), ("work
          ("frozen", 0, True), ("working", 3, True))  # fmt: skip
 
 
-def run(state: str, through: int, spool: bool, events: int = 50_000) -> Report:
-    """One stop. ``state`` is RabbitMQ's: frozen, alarm or working."""
+def run(state: str, through: int, spool: bool, events: int = 50_000, deadline: float = DEADLINE) -> Report:
+    """One stop. ``state`` is RabbitMQ's: frozen, alarm or working; ``deadline`` in seconds."""
     report = Report(f"stop loaded, RabbitMQ {state}{f', through {through}' if through else ''}{', spool' if spool else ''}")
     with World() as world:
         node, reader = world.node, world.reader()
@@ -49,7 +49,7 @@ def run(state: str, through: int, spool: bool, events: int = 50_000) -> Report:
             time.sleep(0.3)
         code, seconds = bridge.terminate()
         report.figure("exit code", code, at_most=0)
-        report.figure("stopped after", seconds, "s", at_most=DEADLINE)
+        report.figure("stopped after", seconds, "s", at_most=deadline)
         if state == "frozen":
             node.resume()
         elif state == "alarm":
@@ -58,6 +58,7 @@ def run(state: str, through: int, spool: bool, events: int = 50_000) -> Report:
         tally = Tally()
         reader.collect(tally, accepted)
         report.tally(tally, accepted, publisher.devices, most_duplicates=CONFIRM_WINDOW if spool else IN_FLIGHT)
+        report.figure("errors logged", bridge.log_text().count('"level":"ERROR"'), at_most=0)
         if report.broken:
             print(bridge.log_text()[-5000:], file=sys.stderr)
     return report

@@ -56,6 +56,8 @@ class Spooling:
         self._delivered: list[int] = []
         self._stalled = False
         self._told = False
+        # Nothing is taken from the pipes any more; and, after that, the spool is closed.
+        self._closing = self._closed = False
 
     def open(self) -> None:
         """Open the spool and see what an earlier run has left. On the loop's thread."""
@@ -66,7 +68,7 @@ class Spooling:
     @property
     def room(self) -> int:
         """How many messages may be taken from the pipes now."""
-        if self._stalled:
+        if self._stalled or self._closing:
             return 0
         return self._port.room if self._direct else BATCH
 
@@ -111,6 +113,8 @@ class Spooling:
 
     def down(self) -> None:
         """The connection is gone: what was under way goes to disk, ahead of everything that comes later."""
+        if self._closed:
+            return
         under_way = self._port.reclaim()
         self._remove()
         self._cursor = 0
@@ -120,15 +124,17 @@ class Spooling:
         self._on_room()
 
     def close(self) -> None:
-        """Store what is under way and close the spool. Nothing may be published after it."""
+        """Store what is under way and close the spool. Nothing may be published after it. May be called twice."""
+        self._closing = True
         self.down()
+        self._closed = True
         self._spool.close()
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _commit(self) -> None:
         """Store everything pending in one transaction, then settle it."""
-        if not self._pending:
+        if not self._pending or self._closed:
             return
         batch = list(self._pending)
         rows = [(message.address, _encode(message), message.expires_at) for message, _ in batch]
@@ -157,7 +163,7 @@ class Spooling:
     def _drain(self) -> None:
         """Hand stored messages to the port, as many as it has room for."""
         port = self._port
-        while not self._spool.empty:
+        while not self._closing and not self._spool.empty:
             room = port.room
             if room <= 0:
                 return
@@ -171,6 +177,8 @@ class Spooling:
     def _remove(self) -> None:
         """Forget on disk what the broker has confirmed."""
         rows, self._delivered = self._delivered, []
+        if self._closed:
+            return
         if rows:
             try:
                 self._spool.remove(rows)

@@ -124,6 +124,8 @@ class Inflow:
 
     def stopping(self) -> None:
         """From here on a failure may be the stop's doing: it is not acknowledged, and comes again."""
+        if not self._stopping:
+            self._collect()  # what has failed by now did so by itself
         self._stopping = True
         for leg in self._lines.stopping():
             self._abandon(leg)

@@ -60,16 +60,22 @@ def _spans(panel: Any, bars: Sequence[Bar], title: str) -> None:
         panel.plot([bar.median, bar.most], [place, place], color=colour, linewidth=3, alpha=0.55)
         panel.plot([bar.median], [place], "o", color=colour, markersize=8)
         panel.plot([bar.most], [place], "|", color=colour, markersize=15, markeredgewidth=2.5)
-    _dress(panel, bars, f"{title}: ● p50, | p99")
+    panel.set_xscale("log")
+    least, most = min(bar.least for bar in bars), max(bar.most for bar in bars)
+    _dress(panel, bars, f"{title}: ● p50, | p99", gap=1.3)
+    panel.set_xlim(least / 1.5, most * (most / least) ** 0.45)
+    panel.xaxis.set_major_formatter("{x:g}")
 
 
-def _dress(panel: Any, bars: Sequence[Bar], title: str) -> None:
+def _dress(panel: Any, bars: Sequence[Bar], title: str, gap: float = 0.0) -> None:
+    """``gap``: how far from its bar a note stands, as a factor; 0: a share of the axis."""
     most = max((bar.most for bar in bars), default=1.0)
     for place, bar in enumerate(bars):
-        panel.text(bar.most + most * 0.02, place, bar.note, va="center", fontsize=9, color=INK)
+        panel.text(bar.most * gap or bar.most + most * 0.02, place, bar.note, va="center", fontsize=9, color=INK)
     panel.set_yticks(range(len(bars)), [bar.name for bar in bars], fontsize=10, color=INK)
     panel.invert_yaxis()
-    panel.set_xlim(0, most * 1.3)
+    if not gap:
+        panel.set_xlim(0, most * 1.3)
     panel.set_title(title, fontsize=11, color=INK, loc="left")
     panel.grid(axis="x", color="#dddddd")
     panel.set_axisbelow(True)

@@ -4,6 +4,7 @@
     python benchmarks/bridge_comparison.py throughput          events/s, CPU, memory, loss (and the spool, and four threads)
     python benchmarks/bridge_comparison.py latency             one event at a time, 100/s
     python benchmarks/bridge_comparison.py away                all events while RabbitMQ is away: every one through the spool
+    python benchmarks/bridge_comparison.py redraw              the picture anew from the figures in benchmarks/results/
     options: --rounds 3 --events 20000 --latency-events 2000 --only ours,aio,...
 
 Private brokers are started for it. Rounds are interleaved (A B C, A B C, ...), a ratio is taken within each round, and its
@@ -16,11 +17,13 @@ import argparse
 import datetime
 import importlib.metadata
 import json
+import os
 import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parent)]
@@ -44,6 +47,7 @@ COMPARED_WITH = ("aiomqtt", "aio-pika", "faststream", "uvloop")
 LATENCY = ("ours", "spool", "hand", "confirm", "uvloop", "faststream")
 LATENCY_RATE = 100.0
 RABBITMQ_SETTINGS = "as it comes, no plugins but rabbitmq_mqtt; classic durable queue, persistent messages"
+RESULTS = HERE / "results"
 Runs = dict[str, list[Throughput]]
 
 
@@ -55,6 +59,9 @@ def main() -> None:
     parser.add_argument("--latency-events", type=int, default=2000)
     parser.add_argument("--only", default="", help=f"of {','.join(each.key for each in CANDIDATES)}")
     options = parser.parse_args()
+    if options.parts == ["redraw"]:
+        picture(json.loads((RESULTS / "bridge_comparison.json").read_text()))
+        return
     parts = options.parts or list(PARTS)
     if unknown := set(parts) - set(PARTS):
         raise SystemExit(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
@@ -165,13 +172,12 @@ def show_away(away: Sequence[Throughput]) -> None:
 
 def save(machine: dict[str, str], count: int, runs: Runs, delays: dict[str, list[float]], away: Sequence[Throughput]) -> None:
     """Write the figures and their picture into ``results/``."""
-    folder = HERE / "results"
-    folder.mkdir(exist_ok=True)
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    RESULTS.mkdir(exist_ok=True)
     kept = {
-        "date": today,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": commit(HERE.parent),
         "machine": machine,
+        "load_of_last_15_minutes": round(os.getloadavg()[2], 1),
         "Mosquitto": MOSQUITTO_SETTINGS,
         "RabbitMQ": RABBITMQ_SETTINGS,
         "events": count,
@@ -182,31 +188,39 @@ def save(machine: dict[str, str], count: int, runs: Runs, delays: dict[str, list
         },
         "all_through_the_spool": [asdict(run) for run in away],
     }
-    (folder / "bridge_comparison.json").write_text(json.dumps(kept, indent=2) + "\n")
-    speed = [_bar(key, [run.events_per_s for run in each], "{:,.0f}") for key, each in runs.items()]
-    cpu = [_bar(key, [run.cpu_us for run in each], "{:.0f}") for key, each in runs.items() if each[0].cpu_us is not None]
-    slow = []
-    for key, each in delays.items():
-        p50, p99 = at(each, 0.5), at(each, 0.99)
-        name = _candidate(key).name
-        slow.append(Bar(name, "library" in name, p50, p50, p99, f"{p50:.2f} / {p99:.2f}"))
+    (RESULTS / "bridge_comparison.json").write_text(json.dumps(kept, indent=2) + "\n")
+    picture(kept)
+    print("\nwritten: benchmarks/results/bridge_comparison.json and .png")
+
+
+def picture(kept: dict[str, Any]) -> None:
+    """Draw what was kept."""
+    runs, machine = kept["throughput"], kept["machine"]
+    speed = [_bar(name, [run["events_per_s"] for run in each], "{:,.0f}") for name, each in runs.items()]
+    cpu = [_bar(name, [run["cpu_us"] for run in each], "{:.0f}") for name, each in runs.items() if each[0]["cpu_us"]]
+    slow = [
+        Bar(name, "library" in name, each["p50"], each["p50"], each["p99"], f"{each['p50']:.2f} / {each['p99']:.2f}")
+        for name, each in kept["latency_ms"].items()
+    ]
+    rounds = len(next(iter(runs.values())))
+    losses = {name: sum(run["lost"] for run in each) for name, each in runs.items()}
+    lost = "; ".join(f"{name} {count:,}" for name, count in losses.items() if count)
     caption = {
-        "Measured": f"{today}, {count:,} events of about 250 bytes, median of {len(next(iter(runs.values())))} interleaved "
-        f"rounds (whiskers: least and most); latency at {LATENCY_RATE:.0f} events/s",
-        "Machine": "; ".join(f"{name} {machine[name]}" for name in ("CPU", "system", "Python")) + ", shared by all programs",
+        "Measured": f"{kept['date']}, {kept['events']:,} events of about 250 bytes, median of {rounds} interleaved rounds "
+        f"(whiskers: least and most); latency at {LATENCY_RATE:.0f} events/s; load of the machine (15 minutes) "
+        f"{kept['load_of_last_15_minutes']}, brokers and other work included",
+        "Machine": "; ".join(f"{name} {machine[name]}" for name in ("CPU", "system", "Python")),
         "Versions": "; ".join(f"{name} {value}" for name, value in list(machine.items())[4:]),
-        "Mosquitto": MOSQUITTO_SETTINGS,
-        "RabbitMQ": RABBITMQ_SETTINGS,
+        "Mosquitto": kept["Mosquitto"],
+        "RabbitMQ": kept["RabbitMQ"],
+        "Lost in all rounds": lost or "none by any",
     }
-    draw(folder / "bridge_comparison.png", speed, cpu, slow, caption)
-    print(f"\nwritten: {folder.relative_to(HERE.parent)}/bridge_comparison.json and .png")
+    draw(RESULTS / "bridge_comparison.png", speed, cpu, slow, caption)
 
 
-def _bar(key: str, figures: Sequence[float | None], form: str) -> Bar:
-    known = [figure for figure in figures if figure is not None]
-    middle = statistics.median(known)
-    name = _candidate(key).name
-    return Bar(name, "library" in name, middle, min(known), max(known), form.format(middle))
+def _bar(name: str, figures: Sequence[float], form: str) -> Bar:
+    middle = statistics.median(figures)
+    return Bar(name, "library" in name, middle, min(figures), max(figures), form.format(middle))
 
 
 def _candidate(key: str) -> Candidate:

@@ -185,5 +185,3 @@ def test_a_name_that_is_not_known_is_said_once_and_asked_for_again(rabbitmq: Vho
             program.wait_for("Traceback", 1.5)
         assert program.output.count("host name is not known") == 1
         assert program.stop() in (0, 1)
-
-

@@ -67,7 +67,6 @@ class Guard:
                 # The guard is a second line of defence: a run without it still cleans up after itself.
                 return
 
-
     @staticmethod
     def _end(helper: subprocess.Popen[bytes]) -> None:
         """The run ends in the ordinary way: so does its helper."""

@@ -388,11 +388,8 @@ class PahoPort:
             self._publisher.written()
 
     def _watch_pulse(self) -> None:
-        """Have paho send its PINGREQ and notice a missing PINGRESP, a few times per keep-alive."""
-        client = self._client
-        if client is not None:
-            if self._arrivals.paused:
-                self._ping()  # no PINGRESP is read now, and none is missing
-            else:
-                client.loop_misc()
+        """Say something a few times per keep-alive (MQTT 5 section 3.1.2.10). Whether the broker answers is the pulse's
+        business: paho sees no deliveries, and would give up a connection on which its PINGRESP comes behind many of them."""
+        if self._client is not None:
+            self._ping()
             self._timer = self._loop.call_later(max(0.5, self._options.keepalive / 4), self._watch_pulse)

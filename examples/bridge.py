@@ -32,19 +32,31 @@ def main() -> None:
     options = parser.parse_args()
     configure_logging()
     SignalHandler()
-    up = threading.Semaphore(0)
+    waited_for = {"mqtt", "rabbitmq"}
+    lock = threading.Lock()
+
+    def is_up(side: str) -> None:
+        with lock:  # each side says so on its own thread, and says it again whenever it is back
+            if side in waited_for:
+                waited_for.remove(side)
+                if not waited_for:
+                    print("ready", flush=True)
 
     pipes = [f"inproc://stage-{n}" for n in range(options.through)] + ["inproc://rabbit-mq-publisher"]
-    relay = RabbitMQRelay(pipes[-1], address(options.amqp), "bench", wait=True, spool=options.spool, on_ready=up.release)
+    relay = RabbitMQRelay(
+        pipes[-1], address(options.amqp), "bench", wait=True, spool=options.spool, on_ready=lambda: is_up("rabbitmq")
+    )
     stages = [ZmqRelay(f"stage {n}", pipes[n], pipes[n + 1]) for n in range(options.through)]
     subscriber = MqttSubscriber(
-        address(options.mqtt), "bench/#", sink_url=pipes[0], client_id="bridge", decode=to_rabbit, on_ready=up.release
+        address(options.mqtt),
+        "bench/#",
+        sink_url=pipes[0],
+        client_id="bridge",
+        decode=to_rabbit,
+        on_ready=lambda: is_up("mqtt"),
     )
     for thread in (relay, *reversed(stages), subscriber):
         thread.start()
-    up.acquire()
-    up.acquire()
-    print("ready", flush=True)
     interruptable_sleep.wait()
     zmq_term()
     bye()

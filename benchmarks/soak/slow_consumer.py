@@ -44,7 +44,7 @@ def run(kind: str, seconds: float = 60, rate: float = 5000) -> Report:
         port = world.node.port if kind == "amqp" else world.mosquitto.port
         program = world.program(PROGRAM, kind, str(port))
         if kind.startswith("circle"):
-            _circle(world, program, report, seconds, flat=kind == "circle2")
+            _circle(world, program, report, seconds, rate, flat=kind == "circle2")
         elif kind == "amqp":
             source = AmqpSource(world.node.address, rate)
             _slow(program, report, seconds, rate, source)
@@ -121,8 +121,8 @@ def _slow(program: Supervised, report: Report, seconds: float, rate: float, sour
     report.figure("out of order", counts["disorder"], at_most=0)
 
 
-def _circle(world: World, program: Supervised, report: Report, seconds: float, *, flat: bool) -> None:
-    """As many events as the broker takes, three commands each, counted by a client of our own with a session of its own."""
+def _circle(world: World, program: Supervised, report: Report, seconds: float, rate: float, *, flat: bool) -> None:
+    """More events than the circle can deal with, three commands each, counted by a client of our own with a session of its own."""
     tally = Tally()
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id="commands", clean_session=False)
     client.on_message = lambda _client, _data, message: count(tally, message.payload, None)
@@ -133,7 +133,7 @@ def _circle(world: World, program: Supervised, report: Report, seconds: float, *
     client.loop_start()
     subscribed.wait(10)
     publisher = world.publisher()
-    publisher.rate(0)
+    publisher.rate(rate)
     time.sleep(WARM_UP)
     first = most = program.rss
     end = time.monotonic() + seconds

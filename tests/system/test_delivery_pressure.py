@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("kind", slow_consumer.KINDS)
 def test_a_slow_consumer_holds_its_source_back(kind: str) -> None:
-    report = slow_consumer.run(kind, 4, 2000)
+    report = slow_consumer.run(kind, 3, 2000)
     assert not report.broken
 
 

@@ -130,7 +130,8 @@ def test_the_probe_notices_each_kind_of_change(tmp_path: Path) -> None:
         "open('/etc/hostname').close()\n"
         "held = open('/dev/null', 'w')\n"
         "locale.setlocale(locale.LC_ALL, 'C.UTF-8' if locale.setlocale(locale.LC_ALL) == 'C' else 'C')\n"
-        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "was = signal.getsignal(signal.SIGHUP)  # ignored already where nohup started the tests\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL if was == signal.SIG_IGN else signal.SIG_IGN)\n"
         "threading.Thread(target=threading.Event().wait, daemon=True, name='stray').start()\n"
     )
     result = probe("guilty", tmp_path)

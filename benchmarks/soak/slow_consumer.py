@@ -122,7 +122,7 @@ def _slow(program: Supervised, report: Report, seconds: float, rate: float, sour
 
 
 def _circle(world: World, program: Supervised, report: Report, seconds: float, rate: float, *, flat: bool) -> None:
-    """More events than the circle can deal with, three commands each, counted by a client of our own with a session of its own."""
+    """More events than the circle can deal with, three commands each, counted by a client with a session of its own."""
     tally = Tally()
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id="commands", clean_session=False)
     client.on_message = lambda _client, _data, message: count(tally, message.payload, None)

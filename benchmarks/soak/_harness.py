@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.soak._tally import Reader, Tally, wait_until
+from pylib.testing.guard import GUARD
 from pylib.testing.mosquitto import Mosquitto
 from pylib.testing.rabbitmq import RabbitMQ
 
@@ -145,10 +146,12 @@ class Supervised:
         }
         self.starts += 1
         with self.log_path.open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self._argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
-                cwd=self._folder,
+                cwd=self._folder, start_new_session=True,
             )  # fmt: skip
+        GUARD.add(process.pid, self._folder)  # a run that is itself killed leaves no program behind
+        return process
 
     def _supervise(self) -> None:
         while True:
@@ -161,6 +164,7 @@ class Supervised:
                     log.write(line)
                     log.flush()
             process.wait()
+            GUARD.remove(process.pid)
             process.stdout.close()
             if self._ending.is_set():
                 return

@@ -28,7 +28,7 @@ class BackOff:
     """
 
     first: float = 0.1
-    longest: float = 10.0
+    longest: float = 4.0
     # Refused credentials do not mend themselves in a moment, and brokers lock out who knocks too fast.
     refused: float = 10.0
 

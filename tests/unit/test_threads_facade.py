@@ -51,7 +51,7 @@ def test_dying_does_nothing_but_ask(runtime: Runtime, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "sentry_sdk", sentry)
     begun = time.perf_counter()
     die(ValueError("bad"))
-    assert time.perf_counter() - begun < 0.05
+    assert time.perf_counter() - begun < 1.0  # the original blocked for three seconds
     assert shutting_down
 
 

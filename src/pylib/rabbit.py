@@ -151,6 +151,7 @@ class RabbitMQConsumer(MQConnection):
     mq_topic_filter   the queue is bound to the exchange by this key, or by each of several
     queue             name of the durable queue; by default <application>.<device>.<exchange>.<filter>, so that what arrives
                       while the application is down waits for it. An empty name asks RabbitMQ for one
+    quorum            a queue that a cluster keeps on a majority of its nodes (RabbitMQ guide "Quorum Queues")
     exclusive         the first applications' way: a queue that goes with the connection, and what is in it too
     prefetch          deliveries that may be outstanding, which bounds memory
     retry             how often a message is tried whose handling fails, before it becomes a dead letter
@@ -173,6 +174,7 @@ class RabbitMQConsumer(MQConnection):
         *,
         name: str | None = None,
         queue: str | None = None,
+        quorum: bool = False,
         exclusive: bool = False,
         prefetch: int = 500,
         retry: RetryPolicy | None = DEFAULT_RETRY,
@@ -186,7 +188,7 @@ class RabbitMQConsumer(MQConnection):
         AppThread.__init__(self, name=name)
         keys = (mq_topic_filter,) if isinstance(mq_topic_filter, str) else tuple(mq_topic_filter)
         options = rabbit_options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls,
-                                 _own_queue(mq_exchange_name, keys, queue, exclusive), prefetch)  # fmt: skip
+                                 _own_queue(mq_exchange_name, keys, queue, quorum, exclusive), prefetch)  # fmt: skip
         self._mq_topic_filter = keys[0] if keys else ""
         delivery = DeliveryOptions(reconnect=reconnect, retry=retry, store=store, order_key=one_key(order_key, pipe_order))
         link = RabbitLink(
@@ -301,11 +303,13 @@ def by_origin(delivery: Delivery) -> dict[str, Any]:
     return {segments[2]: decode_body(delivery.body, delivery.content_type)}
 
 
-def _own_queue(exchange: str, keys: tuple[str, ...], name: str | None, exclusive: bool) -> Queue:
+def _own_queue(exchange: str, keys: tuple[str, ...], name: str | None, quorum: bool, exclusive: bool) -> Queue:
     """A durable queue that outlives us, bounded; or the exclusive one that does not."""
     if exclusive or name == "":
         return Queue(name or "", keys, exclusive=True)
-    arguments = {"x-expires": QUEUE_EXPIRES_MS, "x-max-length": QUEUE_MAX_LENGTH}
+    arguments: dict[str, Any] = {"x-expires": QUEUE_EXPIRES_MS, "x-max-length": QUEUE_MAX_LENGTH}
+    if quorum:
+        arguments["x-queue-type"] = "quorum"
     return Queue(name or _queue_name(exchange, keys), keys, arguments=arguments)
 
 

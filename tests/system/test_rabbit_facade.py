@@ -528,3 +528,14 @@ def test_a_lost_connection_ends_the_application_where_that_was_asked_for(runtime
     relay.join(PATIENCE)
     assert runtime.stopping
     assert runtime.exit_code == 1
+
+
+def test_a_quorum_queue_is_had_by_option_and_delivers(runtime: Runtime, rabbitmq: Vhost) -> None:
+    sink = Sink()
+    sink.start()
+    started_listener(rabbitmq.address, "home", quorum=True, queue="siren")
+    with channel_of(rabbitmq) as channel:
+        channel.basic_publish("home", "event.control.siren", msgspec.msgpack.encode({"sound": True}))
+        assert sink.wait_for(1) == [{"siren": {"sound": True}}]
+    kinds = rabbitmq.node.ctl("list_queues", "-p", rabbitmq.name, "--silent", "name", "type")
+    assert kinds.split() == ["siren", "quorum"]

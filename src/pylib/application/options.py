@@ -40,6 +40,7 @@ class RabbitSettings(TypedDict, total=False):
 
     mq_arguments: Mapping[str, object]
     queue: str
+    quorum: bool
     exclusive: bool
     prefetch: int
     retry: RetryPolicy | None
@@ -52,7 +53,7 @@ class RabbitSettings(TypedDict, total=False):
 
 
 #: Options of a RabbitMQ broker that only one of its two connections understands.
-CONSUMING = frozenset(("queue", "exclusive", "prefetch", "retry", "store"))
+CONSUMING = frozenset(("queue", "quorum", "exclusive", "prefetch", "retry", "store"))
 PUBLISHING = frozenset(("spool", "spool_limits", "reject_unroutable"))
 
 

@@ -15,6 +15,7 @@ from pylib.brokers.port import Outgoing
 from pylib.errors import ConnectFailed, ConnectionLost
 from pylib.testing.contract.port_thread import PortThread
 from pylib.testing.plugin import FaultProxyFactory, RabbitMQFactory
+from pylib.testing.rabbitmq import RabbitMQ
 from tests.contract.conftest import Mortal
 from tests.contract.worlds import RabbitWorld, World
 
@@ -24,6 +25,14 @@ pytestmark = [pytest.mark.leak_check, pytest.mark.timeout(120)]
 def publish_and_wait(port: PortThread, world: World, tokens: range) -> None:
     port.publish([(Outgoing(world.where, b"%d" % n), n) for n in tokens])
     port.until(lambda me: me.answered(tokens), 60)
+
+
+def alarmed(node: RabbitMQ) -> None:
+    """Set off the memory alarm, and return when the node says that it is on: it looks at its memory by itself."""
+    node.set_vm_memory_high_watermark(0)
+    deadline = time.monotonic() + 10
+    while node.evaluate("rabbit_alarm:get_alarms()") == "[]":
+        assert time.monotonic() < deadline, "the alarm does not go off"
 
 
 def until_blocked(port: PortThread) -> None:
@@ -203,7 +212,7 @@ def test_aborting_a_connection_that_a_memory_alarm_blocks_leaves_nothing(rabbitm
     with PortThread(world.port()) as port:
         port.until_up()
         publish_and_wait(port, world, range(1))
-        node.set_vm_memory_high_watermark(0)
+        alarmed(node)
         # RabbitMQ blocks whoever publishes while the alarm is on, and says so.
         port.publish([(Outgoing(world.where, b"1"), 1)])
         until_blocked(port)
@@ -219,7 +228,7 @@ def test_publishing_goes_on_after_a_memory_alarm(rabbitmq_factory: RabbitMQFacto
     world = RabbitWorld(node.address)
     with PortThread(world.port()) as port:
         port.until_up()
-        node.set_vm_memory_high_watermark(0)
+        alarmed(node)
         port.publish([(Outgoing(world.where, b"%d" % n), n) for n in range(5)])
         until_blocked(port)
         assert port.call(lambda: port.port.room) == 0

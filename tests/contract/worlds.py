@@ -30,8 +30,8 @@ EXCHANGE = "contract"
 class Watcher(Protocol):
     """An independent client that sees what reaches the broker."""
 
-    def collect(self, count: int) -> list[bytes]:
-        """Wait for so many bodies, in the order in which the broker sent them."""
+    def collect(self, count: int, *, distinct: bool = False) -> list[bytes]:
+        """Wait for so many bodies, in the order in which the broker sent them. ``distinct`` counts a repeated one once."""
 
 
 class World(Protocol):
@@ -69,9 +69,12 @@ class MqttWatcher:
         self._client.on_message = self._on_message
         self._client.on_subscribe = lambda *_: self._subscribed.set()
 
-    def collect(self, count: int) -> list[bytes]:
+    def collect(self, count: int, *, distinct: bool = False) -> list[bytes]:
+        def seen() -> int:
+            return len(set(self._bodies) if distinct else self._bodies)
+
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self._bodies) >= count, PATIENCE), f"{len(self._bodies)} of {count}"
+            assert self._changed.wait_for(lambda: seen() >= count, PATIENCE), f"{seen()} of {count}"
             return list(self._bodies)
 
     def __enter__(self) -> Self:
@@ -150,12 +153,12 @@ class RabbitWatcher:
     def __init__(self, url: str, key: str) -> None:
         self._url, self._key = url, key
 
-    def collect(self, count: int) -> list[bytes]:
+    def collect(self, count: int, *, distinct: bool = False) -> list[bytes]:
         bodies: list[bytes] = []
         for method, _, body in self._channel.consume(self._queue, auto_ack=True, inactivity_timeout=PATIENCE):
             assert method is not None, f"{len(bodies)} of {count}"
             bodies.append(bytes(body or b""))
-            if len(bodies) == count:
+            if len(set(bodies) if distinct else bodies) == count:
                 break
         return bodies
 

@@ -126,7 +126,7 @@ def test_a_reset_in_the_middle_of_a_packet_has_no_partial_effect(world: World, f
             until_down(port, ups)
             proxy.heal()
             until_answered(port, first + 3)
-        bodies = watcher.collect(12)
+        bodies = watcher.collect(12, distinct=True)  # what was cut after the broker had it comes again
         assert {len(body) for body in bodies} <= {size + 1, size + 2}, "a part of a message was taken for a message"
         assert list(dict.fromkeys(int(body.rstrip(b"\0")) for body in bodies)) == list(range(12))
         assert [error for _, error in port.outcomes if error] == []

@@ -1,0 +1,94 @@
+"""Who is out there: devices, and the entities that each of them has.
+
+A device is one thing with one last will: a plug, a multi-sensor. An entity is one value or one switch of it: the plug's
+power, the plug's relay. ``Event.device`` is an entity's key, since that is what reports. The seed's devices are one entity
+each, with the same key for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from event_processor.domain.events import Event
+
+__all__ = ["Availability", "CommandForm", "Convention", "DeviceInfo", "Entity", "Found", "Role"]
+
+Role: TypeAlias = Literal["input", "meter", "output", "both"]
+Convention: TypeAlias = Literal["seed", "homeassistant", "shelly", "homie", "mapping"]
+
+
+class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One device as its convention describes it. ``id`` is unique in the hub and stable across restarts."""
+
+    id: str
+    name: str
+    convention: Convention
+    room: str = ""
+    manufacturer: str = ""
+    model: str = ""
+    software: str = ""
+    via: str = ""
+
+
+class CommandForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an entity is told to do something over MQTT.
+
+    ``payloads`` is by what is asked ("on", "off", "open", "press", ...); ``template`` makes the payload of a value, with
+    ``{value}`` or, for Home Assistant's conventions, a template. ``confirmed_by`` is the state that shows that the device
+    did it, by what was asked: a command to an entity that never reports has none.
+    """
+
+    topic: str
+    payloads: Mapping[str, str] = {}
+    template: str = ""
+    qos: int = 1
+    retain: bool = False
+    confirmed_by: Mapping[str, str] = {}
+
+
+class Entity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One value or switch of a device. ``key`` is what ``Event.device`` says, unique in the hub.
+
+    ``type`` is the class of what is measured or driven ("door", "motion", "temperature", "switch"); ``component`` is the
+    convention's own word where it has one. ``expire_after_s`` is the silence, in seconds, after which the convention itself
+    calls the value unknown; 0 where it says nothing.
+    """
+
+    key: str
+    device: str
+    name: str
+    role: Role = "input"
+    type: str = ""
+    component: str = ""
+    unit: str = ""
+    room: str = ""
+    command: CommandForm | None = None
+    expire_after_s: float = 0.0
+
+
+class Availability(msgspec.Struct, frozen=True, kw_only=True):
+    """A device, or one entity of it, said whether it is there (a last will is such a word too)."""
+
+    device: str
+    online: bool
+    at: float
+    entity: str = ""
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one message says: who is there, what they report, what to listen to besides, and what made no sense.
+
+    ``removed`` are keys of entities that the convention has taken back; ``problems`` are sentences for a person, each
+    naming the topic. A message that fits no convention gives an empty ``Found``.
+    """
+
+    devices: tuple[DeviceInfo, ...] = ()
+    entities: tuple[Entity, ...] = ()
+    events: tuple[Event, ...] = ()
+    availability: tuple[Availability, ...] = ()
+    removed: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()

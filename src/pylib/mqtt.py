@@ -20,6 +20,7 @@ from pylib.brokers.patience import Patience, Reconnect
 from pylib.brokers.port import Delivery, Outgoing
 from pylib.brokers.retrying import DEFAULT_RETRY, RetryPolicy
 from pylib.brokers.runner import BridgeRunner
+from pylib.brokers.topics import check_filter
 from pylib.config import app_config
 from pylib.data import JSON, decode_json, encode_json
 from pylib.delivery.spool import DEFAULT_LIMITS, Spool, SpoolLimits
@@ -87,11 +88,11 @@ class MqttSubscriber(AppThread):
         AppThread.__init__(self, name=name)
         if mqtt_server_address is None:
             mqtt_server_address = app_config.get("mqtt", "server_address")
-        topics = [mqtt_topics] if isinstance(mqtt_topics, str) else list(mqtt_topics)
+        self._qos = qos
         self._options = MqttOptions(
             addresses=parse_addresses(mqtt_server_address, scheme="mqtt", where="MQTT broker address"),
             client_id=client_id or f"{app_config.app_name()}-{app_config.device_name()}",
-            subscriptions=tuple((topic, qos) if isinstance(topic, str) else topic for topic in topics),
+            subscriptions=tuple(self._pairs(mqtt_topics)),
             tls=tls,
             keepalive=keepalive,
             session_expiry=session_expiry,
@@ -99,7 +100,6 @@ class MqttSubscriber(AppThread):
             birth=birth,
         )
         self._port = PahoPort(self._options)
-        self._qos = qos
         self._route = route if route is not None else one_sink(decode or by_topic)
         self._retry = retry
         self._store = store
@@ -120,6 +120,23 @@ class MqttSubscriber(AppThread):
 
     def run(self) -> None:
         self._runner.run()
+
+    def subscribe(self, topics: str | Sequence[str | tuple[str, int]]) -> None:
+        """Listen to these topic filters too, now and after every reconnect; (filter, QoS) pairs as in the constructor.
+
+        Any thread. Raises ``Rejected`` for what is no filter. A filter that the broker refuses is warned of once and left.
+        """
+        wanted = [(check_filter(topic), qos) for topic, qos in self._pairs(topics)]
+        self._runner.post(lambda: self._port.subscribe(wanted))
+
+    def unsubscribe(self, topics: str | Sequence[str]) -> None:
+        """Listen to these topic filters no longer. Any thread."""
+        gone = [topics] if isinstance(topics, str) else list(topics)
+        self._runner.post(lambda: self._port.unsubscribe(gone))
+
+    def _pairs(self, topics: str | Sequence[str | tuple[str, int]]) -> list[tuple[str, int]]:
+        several = [topics] if isinstance(topics, str) else topics
+        return [(topic, self._qos) if isinstance(topic, str) else topic for topic in several]
 
     def close(self) -> None:
         """Publish what waits, say goodbye, end the thread: within the runtime's stop budget. Any thread."""

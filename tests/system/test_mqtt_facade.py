@@ -391,3 +391,40 @@ def test_pahos_old_callbacks_keep_working_for_listings_that_use_the_client_thems
         assert time.monotonic() < deadline
         client.loop(0.05)
     assert heard == ["connect 0", "sensor/x b'1'", "disconnect 0"]
+
+
+def test_what_is_subscribed_to_later_is_heard_and_is_asked_for_again_after_a_reconnect(
+    runtime: Runtime, mosquitto: Mosquitto, watch: Callable[..., Watcher], fault_proxy_factory: FaultProxyFactory
+) -> None:
+    proxy = fault_proxy_factory(mosquitto.port)
+    watcher = watch(mosquitto, "nothing")
+    watcher.publish("late/150/kept", b"kept", retain=True)
+    sink = Sink()
+    ups: list[float] = []
+    changed = threading.Condition()
+
+    def up() -> None:
+        with changed:
+            ups.append(time.monotonic())
+            changed.notify_all()
+
+    # Without a session nothing but the asking again can bring the later ones back.
+    subscriber = MqttSubscriber(
+        f"mqtt://{proxy.address}", "first/#", session_expiry=0, on_ready=up, decode=lambda delivery: delivery.address
+    )
+    subscriber.subscribe([f"late/{n}/+" for n in range(250)])  # before it has started, and more than one packet of them
+    subscriber.start()
+    assert sink.wait_for(1) == ["late/150/kept"]
+    subscriber.subscribe("later/a")
+    subscriber.subscribe("later/b")
+    subscriber.unsubscribe("later/a")
+    watcher.publish("later/kept", b"")
+    watcher.publish("later/b", b"kept", retain=True)
+    assert sink.wait_for(2)[1] == "later/b"
+    proxy.reset()
+    with changed:
+        assert changed.wait_for(lambda: len(ups) == 2, PATIENCE)
+    assert sorted(sink.wait_for(4)[2:]) == ["late/150/kept", "later/b"]  # a fresh session: what is kept comes again
+    watcher.publish("later/a", b"nobody")
+    watcher.publish("first/x", b"end")
+    assert sink.wait_for(5)[4] == "first/x"

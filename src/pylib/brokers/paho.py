@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from paho.mqtt.client import Client, MQTTv5, MQTTv311
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from pylib.brokers.addresses import Address, TlsOptions
 from pylib.brokers.backoff import Reconnector
@@ -19,19 +18,18 @@ from pylib.brokers.liveness import PULSE_DEADLINE, PULSE_INTERVAL, Canary, MqttP
 from pylib.brokers.mqtt_arrivals import Arrivals
 from pylib.brokers.mqtt_client import PahoClient
 from pylib.brokers.mqtt_reasons import UNSUPPORTED_VERSION, loss, refusal
+from pylib.brokers.mqtt_subscriptions import Subscriptions
 from pylib.brokers.mqtt_values import MqttOptions
 from pylib.brokers.mqtt_wire import MALFORMED, MqttStream
 from pylib.brokers.port import Delivery, Outgoing, PortOwner
 from pylib.brokers.pubacks import PubAcks
-from pylib.brokers.topics import check_filter, check_topic
+from pylib.brokers.topics import check_topic
 from pylib.errors import AccessRefused, ConnectFailed, ConnectionLost, DependencyError
 from pylib.runtime.loop import READ, WRITE, Loop, Timer
 
 __all__ = ["PahoPort"]
 
 log = logging.getLogger("pylib.mqtt")
-
-_GRANTED: Final = 2  # SUBACK: reason codes up to this are the granted QoS (MQTT 5 section 3.9.3)
 
 
 class PahoPort:
@@ -42,8 +40,6 @@ class PahoPort:
     """
 
     def __init__(self, options: MqttOptions) -> None:
-        for topic_filter, _ in options.subscriptions:
-            check_filter(topic_filter)
         self._options = options
         self._loop: Loop
         self._owner: PortOwner
@@ -64,7 +60,7 @@ class PahoPort:
         self._pulse: MqttPulse
         self._arrivals: Arrivals
         self._canary = Canary(options.client_id)
-        self._filters: dict[int, tuple[str, ...]] = {}
+        self._subscriptions = Subscriptions(options.subscriptions, self._canary)
         self._timer: Timer | None = None
         self._handshake_timer: Timer | None = None
 
@@ -124,6 +120,20 @@ class PahoPort:
         self._arrivals.owed -= len(tags)
         self._balance()
         self._loop.defer(self._flush)
+
+    def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
+        """Listen to these filters too, now and on every later connection. Raises ``Rejected`` for what is no filter."""
+        new = self._subscriptions.add(filters)
+        if self._client is not None and self._up:
+            self._subscriptions.ask(self._client, new)
+            self._loop.defer(self._flush)
+
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Listen to these filters no longer."""
+        gone = self._subscriptions.remove(filters)
+        if gone and self._client is not None and self._up:
+            self._client.unsubscribe(gone)
+            self._loop.defer(self._flush)
 
     def stop_consuming(self) -> None:
         self._arrivals.wanted = False
@@ -199,16 +209,8 @@ class PahoPort:
         self._watch_pulse()
         self._publisher.most_bytes = getattr(properties, "MaximumPacketSize", None)  # MQTT 5 section 3.2.2.3.6
         self._canary.fresh()
-        subscriptions = list(self._options.subscriptions)
-        if self._canary.allowed:
-            subscriptions.append((self._canary.topic, 0))
-        elif not subscriptions:
+        if self._client is not None and not self._subscriptions.ask_for_all(self._client):
             self._ready_to_work()
-            return
-        wanted = [(t, SubscribeOptions(qos=q)) for t, q in subscriptions] if self._protocol == MQTTv5 else subscriptions
-        _, mid = client.subscribe(wanted)
-        if mid is not None:
-            self._filters[mid] = tuple(topic for topic, _ in subscriptions)
 
     def _refused(self, reason: ReasonCode) -> None:
         if int(reason.value) == UNSUPPORTED_VERSION and self._protocol == MQTTv5:
@@ -227,17 +229,12 @@ class PahoPort:
         self._loop.post(lambda: self._connect(self._address) if not self._closing else None)
 
     def _on_subscribe(self, client: Client, data: object, mid: int, reasons: list[ReasonCode], props: object) -> None:
-        filters = self._filters.pop(mid, ())
-        denied = [topic for topic, reason in zip(filters, reasons, strict=False) if int(reason.value) > _GRANTED]
-        if self._canary.topic in denied:
-            denied.remove(self._canary.topic)
-            self._canary.deny(self.name)
+        denied = self._subscriptions.answered(mid, reasons, self.name)
         if denied:
             self._lost(
                 AccessRefused(f"{self.name}: it refused the subscription to {', '.join(denied)}; check the user's permissions")
             )
-            return
-        if not self._up:
+        elif not self._up and not self._subscriptions.pending:
             self._ready_to_work()
 
     def _ready_to_work(self) -> None:
@@ -313,7 +310,7 @@ class PahoPort:
             sock.close()
         if client is not None:
             client.on_disconnect = None
-        self._filters.clear()
+        self._subscriptions.forget_answers()
         self._pulse.stop()
         self._publisher.down(clean=self._closing)
 

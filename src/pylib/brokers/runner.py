@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from pylib.brokers.bridge import Bridge
@@ -29,6 +30,7 @@ class BridgeRunner:
         self._member: Member | None = None
         self._loop: Loop | None = None
         self._bridge: Bridge | None = None
+        self._waiting: deque[Callable[[], None]] = deque()
 
     def attach(self, member: Member) -> None:
         """Give the member its place: bridges stop consuming first and close last."""
@@ -56,6 +58,7 @@ class BridgeRunner:
 
             loop.watch(gate, READ, ending)
             bridge.open()
+            loop.post(self._catch_up)
             try:
                 loop.run()
             except BaseException:
@@ -67,6 +70,17 @@ class BridgeRunner:
             self._loop = self._bridge = None
             member.loop = None
             loop.close()
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have the bridge's thread make a call: soon, or as soon as it has started; in the order of the posts."""
+        self._waiting.append(call)
+        loop = self._loop
+        if loop is not None:
+            loop.post(self._catch_up)
+
+    def _catch_up(self) -> None:
+        while self._waiting:
+            self._waiting.popleft()()
 
     def stop_consuming(self) -> None:
         """Stage one of the stop."""

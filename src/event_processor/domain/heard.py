@@ -1,0 +1,72 @@
+"""What goes down the hub's pipes between a broker's message and the decision.
+
+Raw  --(who is it, is it alive)-->  Heard  --(what follows)-->  Outcome
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from event_processor.domain.entities import Availability
+from event_processor.domain.events import Event
+from event_processor.domain.outcome import Change
+
+__all__ = ["Heard", "Raw", "Request", "origin_of_message"]
+
+
+class Raw(msgspec.Struct, frozen=True, kw_only=True):
+    """An MQTT message as it came. ``at`` is when it was made, in seconds since the epoch, or when it arrived.
+
+    ``message_id`` is unique unless ``again``: then the broker, or our own retry, delivers what it may have delivered before,
+    and ``origin`` tells which message that was.
+    """
+
+    topic: str
+    body: bytes
+    at: float
+    message_id: str
+    origin: str
+    again: bool = False
+    retained: bool = False
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """What one message said, or what a device's silence did: events for the rules, and what is known of devices by now.
+
+    ``said`` is who went offline or came back, which rules may wait for.
+    """
+
+    at: float
+    message_id: str
+    origin: str = ""
+    again: bool = False
+    events: tuple[Event, ...] = ()
+    said: tuple[Availability, ...] = ()
+    changes: tuple[Change, ...] = ()
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person or a program asks of the hub: ``id`` is given by the asker, and asking twice with one id is asking once.
+
+    ``what`` names the kind ("set_mode", "enable", "acknowledge", "command", ...), ``about`` what it concerns and ``value`` the
+    rest of it, as JSON would have it. ``who`` is for the audit.
+    """
+
+    id: str
+    at: float
+    what: str
+    who: str
+    about: str = ""
+    value: object = None
+
+
+def origin_of_message(tag: int, address: str, body: bytes) -> str:
+    """What stays the same when a broker delivers a message again that has no id of its own.
+
+    An MQTT broker sends an unacknowledged PUBLISH again with its original packet identifier (MQTT 5 section 4.4), which is
+    ``tag``: two equal messages that wait at the same time differ in it.
+    """
+    digest = hashlib.blake2b(body, key=address.encode()[:64], digest_size=8)
+    return f"{tag:x}.{digest.hexdigest()}"

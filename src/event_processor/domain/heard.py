@@ -68,5 +68,6 @@ def origin_of_message(tag: int, address: str, body: bytes) -> str:
     An MQTT broker sends an unacknowledged PUBLISH again with its original packet identifier (MQTT 5 section 4.4), which is
     ``tag``: two equal messages that wait at the same time differ in it.
     """
-    digest = hashlib.blake2b(body, key=address.encode()[:64], digest_size=8)
+    digest = hashlib.blake2b(address.encode() + b"\0", digest_size=8)
+    digest.update(body)
     return f"{tag:x}.{digest.hexdigest()}"

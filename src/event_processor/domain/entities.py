@@ -20,8 +20,11 @@ Role: TypeAlias = Literal["input", "meter", "output", "both"]
 Convention: TypeAlias = Literal["seed", "homeassistant", "shelly", "homie", "mapping"]
 
 
-class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One device as its convention describes it. ``id`` is unique in the hub and stable across restarts."""
+class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One device as its convention describes it. ``id`` is unique in the hub and stable across restarts.
+
+    ``aliases`` are its other identities ("mac:a4cf12f03246"): two conventions that share one speak of the same device.
+    """
 
     id: str
     name: str
@@ -31,14 +34,16 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str = ""
     software: str = ""
     via: str = ""
+    aliases: tuple[str, ...] = ()
 
 
-class CommandForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CommandForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How an entity is told to do something over MQTT.
 
     ``payloads`` is by what is asked ("on", "off", "open", "press", ...); ``template`` makes the payload of a value, with
     ``{value}`` or, for Home Assistant's conventions, a template. ``confirmed_by`` is the state that shows that the device
-    did it, by what was asked: a command to an entity that never reports has none.
+    did it, by what was asked: a command to an entity that never reports has none. ``options`` are the values it takes where
+    they are few, ``limits`` its lowest and highest number and the step between two.
     """
 
     topic: str
@@ -47,14 +52,18 @@ class CommandForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     qos: int = 1
     retain: bool = False
     confirmed_by: Mapping[str, str] = {}
+    options: tuple[str, ...] = ()
+    limits: tuple[float, float, float] | None = None
 
 
-class Entity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Entity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One value or switch of a device. ``key`` is what ``Event.device`` says, unique in the hub.
 
     ``type`` is the class of what is measured or driven ("door", "motion", "temperature", "switch"); ``component`` is the
     convention's own word where it has one. ``expire_after_s`` is the silence, in seconds, after which the convention itself
-    calls the value unknown; 0 where it says nothing.
+    calls the value unknown; 0 where it says nothing. ``unique`` is a hash of the convention's own id, by which the key stays
+    the same when names change; ``category`` is "config" or "diagnostic" where the convention says so; ``enabled`` is false for
+    what the device itself suggests to leave out.
     """
 
     key: str
@@ -67,6 +76,9 @@ class Entity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     room: str = ""
     command: CommandForm | None = None
     expire_after_s: float = 0.0
+    unique: int = 0
+    category: str = ""
+    enabled: bool = True
 
 
 class Availability(msgspec.Struct, frozen=True, kw_only=True):

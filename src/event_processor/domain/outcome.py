@@ -14,7 +14,10 @@ from event_processor.domain.events import Event
 
 __all__ = ["Change", "Check", "Evaluation", "Outcome", "Scope", "Step"]
 
-Scope: TypeAlias = Literal["device", "entity", "liveness", "rule", "timer", "mode", "output", "meter", "schedule", "setting"]
+# "value" and "online" are what entities said last and which devices are there, as the rules see them.
+Scope: TypeAlias = Literal[
+    "device", "entity", "liveness", "rule", "timer", "mode", "output", "meter", "schedule", "setting", "value", "online"
+]
 
 
 class Check(msgspec.Struct, frozen=True, array_like=True):

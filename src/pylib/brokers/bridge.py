@@ -15,6 +15,7 @@ from pylib.errors import AccessRefused, DependencyError
 from pylib.runtime.loop import Loop
 from pylib.runtime.receipts import Receipts
 from pylib.runtime.sockets import Socket
+from pylib.runtime.wiring import Link
 
 __all__ = ["Bridge"]
 
@@ -73,6 +74,33 @@ class Bridge:
         self._spooled = spool is not None
         self._finishing = False
         self._over = False
+        # For the drawing: when the connection came or went, how often it came, and why it went.
+        self._since = loop.time()
+        self._connects = 0
+        self._error = ""
+
+    def link(self) -> Link:
+        """This connection as it is now. Any thread."""
+        outflow, inflow, port = self._outflow, self._inflow, self._port
+        spooled, spooled_bytes = outflow.spooled if outflow is not None else (0, 0)
+        return Link(
+            thread=self._who,
+            name=port.name,
+            up=port.up,
+            since=self._since,
+            blocked=port.blocked,
+            room=port.room,
+            unsettled=port.unsettled,
+            owed=inflow.outstanding if inflow is not None else 0,
+            sent=outflow.sent if outflow is not None else 0,
+            received=inflow.received if inflow is not None else 0,
+            refused=outflow.refused if outflow is not None else 0,
+            connects=self._connects,
+            waiting=inflow.waiting if inflow is not None else 0,
+            spooled=spooled,
+            spooled_bytes=spooled_bytes,
+            error=self._error,
+        )
 
     def open(self) -> None:
         """Start connecting."""
@@ -90,12 +118,17 @@ class Bridge:
     def on_up(self) -> None:
         log.info("%s: connected to %s.", self._who, self._port.name)
         self._told = None
+        self._since, self._error = self._loop.time(), ""
+        self._connects += 1
         if self._outflow is not None:
             self._outflow.up()
         if self._on_ready is not None:
             self._on_ready()
 
     def on_down(self, error: DependencyError, retry_in: float | None) -> None:
+        if not self._error:
+            self._since = self._loop.time()
+        self._error = str(error)
         if self._outflow is not None:
             self._outflow.down()
         if self._inflow is not None:

@@ -93,6 +93,11 @@ class Inflow:
         """Deliveries not acknowledged yet."""
         return len(self._arrived)
 
+    @property
+    def waiting(self) -> int:
+        """Messages that found no room in their pipe yet. Any thread may ask."""
+        return sum(end.waiting for end in self._ends.values())
+
     def take(self, delivery: Delivery) -> None:
         """A delivery has arrived."""
         self.received += 1

@@ -88,6 +88,11 @@ class Outflow:
                 self._loop.unwatch(source)
 
     @property
+    def spooled(self) -> tuple[int, int]:
+        """Messages and bytes that wait in the spool. Any thread may ask."""
+        return self._spooling.stored if self._spooling is not None else (0, 0)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits in the pipes and everything published has its outcome."""
         return not self._port.unsettled and not any(source.poll(0) for source in self._sources)

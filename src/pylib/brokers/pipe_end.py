@@ -40,11 +40,17 @@ class PipeEnd:
         self._watching = False
         self.dropped = 0
 
+    @property
+    def waiting(self) -> int:
+        """Frames that wait for room. Any thread may ask."""
+        return len(self._waiting)
+
     def send(self, frame: bytes, droppable: bool) -> bool:
         """Send it, or keep it until there is room. False if it was dropped; then the caller still has its receipt."""
         if not self._waiting:
             try:
                 zmq.Socket.send(self._socket, frame, zmq.NOBLOCK)  # past the thread's receipts: the frame has its own
+                self._socket.traffic.count += 1
                 return True
             except Again:
                 pass
@@ -78,5 +84,6 @@ class PipeEnd:
                 zmq.Socket.send(self._socket, waiting[0], zmq.NOBLOCK)
             except Again:
                 return
+            self._socket.traffic.count += 1
             waiting.popleft()
         self._unwatch()

@@ -11,6 +11,7 @@ from pylib.runtime.loop import READ, Loop
 from pylib.runtime.member import Member, Role
 from pylib.runtime.runtime import Runtime
 from pylib.runtime.sockets import Socket
+from pylib.runtime.wiring import Link
 
 __all__ = ["BridgeRunner"]
 
@@ -38,6 +39,7 @@ class BridgeRunner:
         member.role = Role.BRIDGE
         member.stop_consuming = self.stop_consuming
         member.finish = self.finish
+        member.link = self.link
 
     def run(self) -> None:
         """Serve until finished. On the thread that owns the bridge from here on."""
@@ -70,6 +72,11 @@ class BridgeRunner:
             self._loop = self._bridge = None
             member.loop = None
             loop.close()
+
+    def link(self) -> Link | None:
+        """The connection as it is now, or None while the thread does not run. Any thread."""
+        bridge = self._bridge
+        return bridge.link() if bridge is not None else None
 
     def post(self, call: Callable[[], None]) -> None:
         """Have the bridge's thread make a call: soon, or as soon as it has started; in the order of the posts."""

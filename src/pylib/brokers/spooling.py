@@ -66,6 +66,11 @@ class Spooling:
             log.info("%s: %d messages wait in the spool from before.", self._who, len(self._spool))
 
     @property
+    def stored(self) -> tuple[int, int]:
+        """Messages and bytes on disk. Any thread may ask."""
+        return len(self._spool), self._spool.bytes
+
+    @property
     def room(self) -> int:
         """How many messages may be taken from the pipes now."""
         if self._stalled or self._closing:

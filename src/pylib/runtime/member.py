@@ -14,6 +14,7 @@ from pylib.runtime.gate import Gate
 
 if TYPE_CHECKING:
     from pylib.runtime.loop import Loop
+    from pylib.runtime.wiring import Link
 
 __all__ = ["STOP", "Member", "RestartPolicy", "Role", "stack_of"]
 
@@ -79,6 +80,8 @@ class Member:
     stop_consuming: Callable[[], None] | None = None
     # Called on the stopping thread when it is this thread's turn: finish within so many seconds. Must only post.
     finish: Callable[[float], None] | None = None
+    # What this thread knows of a connection that it keeps, for the drawing of the application. Any thread may call it.
+    link: Callable[[], Link | None] | None = None
 
     @property
     def alive(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ class Receipt:
     registry's lock is held.
     """
 
-    __slots__ = ("_holders", "_on_settled", "_registry", "error", "ident", "label", "token")
+    __slots__ = ("_holders", "_on_settled", "_registry", "error", "ident", "label", "opened", "token")
 
     def __init__(
         self, registry: Receipts, ident: int, on_settled: Callable[[Receipt], None], token: object, label: str
@@ -44,6 +45,7 @@ class Receipt:
         self.token = token
         self.label = label
         self.error: BaseException | None = None
+        self.opened = time.monotonic()  # for whoever asks how long the oldest has been waiting
 
     def hold(self) -> None:
         """Become one more holder. Only a present holder may invite another; a settled receipt stays settled."""
@@ -91,6 +93,14 @@ class Receipts:
 
     def __len__(self) -> int:
         return len(self.open_receipts)
+
+    def oldest(self) -> Receipt | None:
+        """The one that has been open for the longest, or None. Any thread."""
+        while True:
+            try:
+                return next(iter(self.open_receipts.values()), None)
+            except RuntimeError:  # it changed while we looked
+                continue
 
     def attach(self, frame: bytes, receipts: Sequence[Receipt]) -> bytes:
         """The frame with one hold on each receipt travelling in it. The taker of the frame is the holder."""

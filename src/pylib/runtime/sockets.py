@@ -43,6 +43,15 @@ def caller_line(depth: int = 1) -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
+class Traffic:
+    """How many messages have passed a socket. Written by the thread that owns it; anyone may read."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Socket(zmq.Socket[bytes]):
     """A ZeroMQ socket that a stop can always wake, and that carries receipts.
 
@@ -60,6 +69,7 @@ class Socket(zmq.Socket[bytes]):
     owner: Member | None = None
     owner_ident: int = 0
     endpoints: tuple[str, ...] = ()
+    traffic: Traffic
     _bound: tuple[str, ...] = ()
     _kind: int = 0
     _local: bool = True
@@ -105,6 +115,7 @@ class Socket(zmq.Socket[bytes]):
                 frame = super().recv(flags | zmq.NOBLOCK)
             except Again:
                 frame = self._wait_and_recv(flags)
+        self.traffic.count += 1
         if frame and frame[-1] == MARK and self._takes:
             frame, receipts = self.registry.receipts.detach(frame)
             if receipts:
@@ -132,13 +143,15 @@ class Socket(zmq.Socket[bytes]):
         return self._send(data, flags, copy, track, **named)
 
     def _send(self, data: Any, flags: int, copy: bool, track: bool, **named: Any) -> Any:
-        if flags & zmq.NOBLOCK:
-            return super().send(data, flags, copy, track, **named)
         try:
-            return super().send(data, flags | zmq.NOBLOCK, copy, track, **named)
+            sent = super().send(data, flags | zmq.NOBLOCK, copy, track, **named)
         except Again:
+            if flags & zmq.NOBLOCK:
+                raise
             self._wait(zmq.POLLOUT, self.getsockopt(zmq.SNDTIMEO))
-            return super().send(data, flags | zmq.NOBLOCK, copy, track, **named)
+            sent = super().send(data, flags | zmq.NOBLOCK, copy, track, **named)
+        self.traffic.count += 1
+        return sent
 
     def send_pyobj(self, obj: Any, flags: int = 0, protocol: int = pickle.HIGHEST_PROTOCOL, **named: Any) -> Any:
         if not self._local:
@@ -156,6 +169,7 @@ class Socket(zmq.Socket[bytes]):
         For loops: the caller settles or fails the thread's receipts, or passes them on. Only inproc, only PULL.
         """
         frame: bytes = zmq.Socket.recv(self, zmq.NOBLOCK)
+        self.traffic.count += 1
         obj = pickle.loads(frame)  # a pickle ends by itself, so what follows it does no harm
         if frame[-1] != MARK:
             return obj, b""
@@ -205,6 +219,11 @@ class Socket(zmq.Socket[bytes]):
         return f"{zmq.SocketType(self._kind).name} on {where}, owned by {owner}, opened at {self.origin}"
 
     @property
+    def kind(self) -> int:
+        """ZeroMQ's number of its type: ``zmq.PULL``, ..."""
+        return self._kind
+
+    @property
     def bound(self) -> bool:
         """Whether others connect to it by an ``inproc`` address."""
         return bool(self._bound)
@@ -246,6 +265,8 @@ class SocketRegistry:
         self._lock = threading.Lock()
         self._sockets: dict[int, Socket] = {}
         self._async: list[tuple[int, zmq.Socket[Any]]] = []
+        # What passed sockets that are closed by now, by endpoint: what was sent, and what was taken.
+        self.departed: dict[str, list[int]] = {}
         self.latch = latch
         self.receipts = receipts
         self.monotonic = monotonic
@@ -259,6 +280,7 @@ class SocketRegistry:
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
         socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
         socket.registry = self
+        socket.traffic = Traffic()
         socket.origin = origin
         socket.owner = owner if owner is not None else HERE.member
         socket.owner_ident = threading.get_ident()
@@ -294,7 +316,10 @@ class SocketRegistry:
 
     def forget(self, socket: Socket) -> None:
         with self._lock:
-            self._sockets.pop(id(socket), None)
+            known = self._sockets.pop(id(socket), None)
+            if known is not None and len(socket.endpoints) == 1 and socket._kind in (zmq.PUSH, zmq.PULL):
+                passed = self.departed.setdefault(socket.endpoints[0], [0, 0])
+                passed[socket._kind == zmq.PULL] += socket.traffic.count
 
     def close_mine(self) -> None:
         """Close every socket that the calling thread owns."""

@@ -16,7 +16,6 @@ from tests.contract.conftest import Mortal as Mortal
 from tests.contract.conftest import mortal as mortal
 from tests.contract.conftest import world as world
 from tests.contract.worlds import MqttWorld, RabbitWorld, World
-from tests.unit.conftest import runtime as runtime
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ import pytest
 from pylib.runtime.runtime import Runtime
 from pylib.testing.plugin import MosquittoFactory
 from tests.faults.test_retained import MEBIBYTE, flood
-from tests.unit.conftest import runtime as runtime
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 

@@ -26,7 +26,6 @@ from pylib.testing.mosquitto import Mosquitto
 from pylib.testing.rabbitmq import Vhost
 from pylib.threads import interruptable_sleep, shutting_down
 from tests.system.application_kit import PATIENCE, Garden, Got, received
-from tests.unit.conftest import runtime as runtime
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -20,7 +20,6 @@ from pylib.runtime.runtime import Runtime
 from pylib.testing.mosquitto import Mosquitto
 from pylib.testing.rabbitmq import Vhost
 from tests.system.application_kit import PATIENCE, Got
-from tests.unit.conftest import runtime as runtime
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -12,7 +12,6 @@ from pylib.rabbit import RabbitMQRelay
 from pylib.runtime.runtime import Runtime
 from pylib.testing.cluster import RabbitCluster
 from pylib.zmq import zmq_socket
-from tests.unit.conftest import runtime as runtime
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(110)]
 

@@ -15,7 +15,6 @@ from pylib.rabbit import RabbitMQRelay
 from pylib.runtime.runtime import Runtime
 from pylib.testing.rabbitmq import Vhost
 from pylib.zmq import zmq_socket
-from tests.unit.conftest import runtime as runtime
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -27,7 +27,6 @@ from pylib.testing.certificates import CertificateAuthority
 from pylib.testing.mosquitto import Mosquitto
 from pylib.testing.plugin import FaultProxyFactory, MosquittoFactory
 from pylib.zmq import URL_HEARTBEAT_NANNY, URL_MQTT_PUBLISH, URL_MQTT_PUBLISHER, Closable, zmq_socket
-from tests.unit.conftest import runtime as runtime
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -27,7 +27,6 @@ from pylib.testing.certificates import CertificateAuthority
 from pylib.testing.plugin import FaultProxyFactory, RabbitMQFactory
 from pylib.testing.rabbitmq import Vhost
 from pylib.zmq import Closable, zmq_socket
-from tests.unit.conftest import runtime as runtime
 
 pytestmark = pytest.mark.timeout(90)
 

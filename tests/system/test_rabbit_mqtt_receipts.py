@@ -23,7 +23,6 @@ from pylib.testing.mosquitto import Mosquitto
 from pylib.testing.plugin import FaultProxyFactory, RabbitMQFactory
 from pylib.testing.rabbitmq import RabbitMQ, Vhost
 from pylib.zmq import URL_HEARTBEAT_NANNY, URL_MQTT_PUBLISH
-from tests.unit.conftest import runtime as runtime
 
 pytestmark = pytest.mark.timeout(110)
 

@@ -1,4 +1,4 @@
-"""A fresh runtime per test, with the proof that nothing of it is left when the test is over."""
+"""Threads that a test leaves hanging on purpose, and ends."""
 
 from __future__ import annotations
 
@@ -6,38 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-
-from pylib.runtime.member import Member
-from pylib.runtime.runtime import Runtime, reset_default
-from pylib.testing.leaks import Snapshot, leaked_since
-
-
-@pytest.fixture
-def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
-    """A runtime of this test's own, current here and the process's default, stopped and inspected afterwards.
-
-    The check knows no exceptions: a test that leaves something behind on purpose ends it before it returns.
-    """
-    before = Snapshot.take()
-    runtime = Runtime()
-    members: list[Member] = []
-    admit = runtime.supervisor.admit
-    runtime.supervisor.admit = lambda member: (members.append(member), admit(member))[1]  # type: ignore[method-assign]
-    previous = reset_default(runtime)
-    try:
-        with runtime.active():
-            yield runtime
-            left = runtime.stop()
-    finally:
-        reset_default(previous)
-    assert left == [], "the stop left something behind"
-    assert runtime.context.closed, "the ZeroMQ context was not terminated"
-    assert len(runtime.receipts) == 0, "a receipt was never settled"
-    assert runtime.sockets.all() == []
-    # Pytest still holds the runtime, and by way of logged tracebacks its members: their gates would stay open for that.
-    for gate in (runtime.latch.gate, *(member.gate for member in members)):
-        gate.close()
-    assert leaked_since(before) == []
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ Nothing here is imported by the library itself. Each module has one job:
 ``mosquitto``      a private Mosquitto process
 ``rabbitmq``       a private RabbitMQ node
 ``erlang``         where RabbitMQ and Erlang's tools are installed
-``faults``         a TCP proxy that refuses, freezes, resets, slows and cuts
+``faults``         a TCP proxy that refuses, freezes, resets, slows, cuts, and loses or repeats frames
 ``certificates``   a private certificate authority and good and bad certificates
 ``processes``      runs a program and waits for what it prints
 ``leaks``          what a test left behind: threads and file descriptors

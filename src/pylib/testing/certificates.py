@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from pylib.testing.mosquitto import ServerTls
+from pylib.testing.private import ServerTls
 
 _DAY = timedelta(days=1)
 

@@ -6,12 +6,13 @@ import gc
 import os
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pylib.testing.guard import GUARD
+from pylib.testing.origins import Origins
 
 _DESCRIPTORS = Path("/proc/self/fd")
 
@@ -29,18 +30,18 @@ class Snapshot:
         return Snapshot(frozenset(threading.enumerate()), frozenset(_open_descriptors()))
 
 
-def leaked_since(before: Snapshot, timeout: float = 2.0) -> list[str]:
+def leaked_since(before: Snapshot, timeout: float = 2.0, origins: Origins | None = None) -> list[str]:
     """Return one line per thread and descriptor that is there now, was not in ``before`` and does not go away.
 
     What is on its way out gets ``timeout`` seconds: threads are joined, descriptors are asked for again after garbage
-    has been collected. Call it from the thread that runs the test.
+    has been collected. ``origins``, entered while the test ran, adds the line that made each. Call it from the thread
+    that runs the test.
     """
     deadline = time.monotonic() + timeout
-    for thread in threading.enumerate():
-        if thread not in before.threads and thread is not threading.current_thread():
-            # A thread that somebody else started may not be joinable yet; it is then named below.
-            with suppress(RuntimeError):
-                thread.join(max(deadline - time.monotonic(), 0.0))
+    for thread in _new_threads(before):
+        # A thread that somebody else started may not be joinable yet; it is then named below.
+        with suppress(RuntimeError):
+            thread.join(max(deadline - time.monotonic(), 0.0))
     remaining = _new_descriptors(before)
     pause = threading.Event()
     while remaining and time.monotonic() < deadline:
@@ -48,16 +49,42 @@ def leaked_since(before: Snapshot, timeout: float = 2.0) -> list[str]:
         remaining = _new_descriptors(before)
         if remaining:
             pause.wait(0.01)
-    threads = [t for t in threading.enumerate() if t not in before.threads and t is not threading.current_thread()]
-    return [*_describe_threads(threads), *(f"descriptor {number} is open: {target}" for number, target in remaining)]
+    where = origins or Origins()
+    threads = [
+        f"thread {t.name!r} still runs{' (daemon)' if t.daemon else ''}{where.of_thread(t)}" for t in _new_threads(before)
+    ]
+    return threads + [
+        f"descriptor {number} is open: {target}{where.of_descriptor(number, target)}" for number, target in remaining
+    ]
 
 
-def _describe_threads(threads: Iterable[threading.Thread]) -> list[str]:
-    return [f"thread {t.name!r} still runs{' (daemon)' if t.daemon else ''}" for t in threads]
+class Kept:
+    """What the kit itself starts in the middle of a test and keeps for the tests that follow: brokers of the whole run."""
+
+    def __init__(self) -> None:
+        self.threads: set[threading.Thread] = set()
+        self.descriptors: set[tuple[int, str]] = set()
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """What is started within the block is no test's leak."""
+        before = Snapshot.take()
+        yield
+        after = Snapshot.take()
+        self.threads |= after.threads - before.threads
+        self.descriptors |= after.descriptors - before.descriptors
+
+
+KEPT = Kept()
+
+
+def _new_threads(before: Snapshot) -> list[threading.Thread]:
+    known = before.threads | KEPT.threads | {threading.current_thread()}
+    return [thread for thread in threading.enumerate() if thread not in known]
 
 
 def _new_descriptors(before: Snapshot) -> list[tuple[int, str]]:
-    return sorted(set(_open_descriptors()) - before.descriptors)
+    return sorted(set(_open_descriptors()) - before.descriptors - KEPT.descriptors)
 
 
 def _open_descriptors() -> list[tuple[int, str]]:

@@ -7,34 +7,22 @@ import hashlib
 import os
 import secrets
 import shutil
-import signal
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from pylib.testing.child import BrokerFailed, ChildProcess
-from pylib.testing.ports import LOOPBACK, answers, free_port
+from pylib.testing.ports import LOOPBACK, answers
+from pylib.testing.private import PrivateBroker, ServerTls
+
+__all__ = ["Mosquitto", "ServerTls", "find_mosquitto", "password_hash"]
 
 _START_SECONDS = 10.0
-_STOP_SECONDS = 5.0
 # As few as `mosquitto_passwd` uses: these passwords protect nothing, and a test should not wait for them.
 _HASH_ROUNDS = 101
 
 
-@dataclass(frozen=True, slots=True)
-class ServerTls:
-    """The files a broker serves TLS with; ``require_certificate`` asks every client for one signed by ``ca``."""
-
-    ca: Path
-    certificate: Path
-    key: Path
-    require_certificate: bool = False
-
-
-class Mosquitto:
+class Mosquitto(PrivateBroker):
     """A Mosquitto process of one test. Start and stop it from one thread.
 
     Parameters: ``users`` maps names to passwords and forbids anonymous clients; ``acl`` holds lines of an ACL file;
@@ -45,6 +33,9 @@ class Mosquitto:
 
     The constructor raises BrokerFailed when Mosquitto is not installed. ``start()`` returns when the port answers.
     """
+
+    name = "Mosquitto"
+    _stop_seconds = 5.0
 
     def __init__(
         self,
@@ -60,12 +51,10 @@ class Mosquitto:
         extra: Sequence[str] = (),
     ) -> None:
         executable = find_mosquitto()
-        self.host = host
-        self.port = free_port(host) if port is None else port
+        super().__init__(host, port)
         self.tls = tls
         self._users = dict(users or {})
         self._acl = list(acl)
-        self.folder = Path(tempfile.mkdtemp(prefix="pylib-mosquitto-"))
         settings = _settings(persistence, autosave_interval, max_queued_messages, self.folder)
         self._write_configuration([*settings, *extra])
         self._child = ChildProcess(
@@ -83,60 +72,18 @@ class Mosquitto:
         return f"{scheme}://{login}{self.host}:{self.port}"
 
     @property
-    def pid(self) -> int | None:
-        """The process id while the broker runs, else None."""
-        return self._child.pid
-
-    def log_text(self) -> str:
-        """The broker's log, over all its runs."""
-        return self._child.log_text()
-
-    def start(self) -> Self:
-        """Start the broker and return when its port answers; raises BrokerFailed with the end of its log."""
-        if self.pid is None and answers(self.port, self.host, 0.2):
-            raise BrokerFailed(f"Something else listens on {self.host}:{self.port}; the private Mosquitto needs it.")
-        self._child.start()
-        self._child.wait_until(
-            lambda: answers(self.port, self.host, 0.2), timeout=_START_SECONDS, what="The private Mosquitto"
-        )
-        return self
-
-    def terminate(self) -> int | None:
-        """Stop it gracefully (SIGTERM): sessions are saved where persistence is on. Returns the exit code."""
-        return self._child.terminate(_STOP_SECONDS)
-
-    def kill(self) -> int | None:
-        """Kill it at once (SIGKILL): nothing is saved. Returns the exit code."""
-        return self._child.kill()
-
-    def restart(self) -> None:
-        """Stop it gracefully when it runs, then start it again on the same port and folder."""
-        self.terminate()
-        self.start()
-
-    def pause(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open and nothing answers."""
-        self._child.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a frozen broker go on (SIGCONT)."""
-        self._child.send_signal(signal.SIGCONT)
-
-    def close(self) -> None:
-        """Kill it when it still runs and remove its folder. May be called twice."""
-        self._child.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
+    def url(self) -> str:
+        """The same as ``address``."""
+        return self.address
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.terminate()
         self.close()
+
+    def _wait_until_served(self) -> None:
+        self._child.wait_until(
+            lambda: answers(self.port, self.host, 0.2), timeout=_START_SECONDS, what="The private Mosquitto"
+        )
 
     def _write_configuration(self, settings: Sequence[str]) -> None:
         lines = [
@@ -158,16 +105,10 @@ class Mosquitto:
             ]
         if self._users:
             hashed = [f"{name}:{password_hash(password)}" for name, password in self._users.items()]
-            lines.append(f"password_file {self._write('passwords', hashed)}")
+            lines.append(f"password_file {self._write('passwords', _lines(hashed))}")
         if self._acl:
-            lines.append(f"acl_file {self._write('acl', self._acl)}")
-        self._write("mosquitto.conf", [*lines, *settings])
-
-    def _write(self, name: str, lines: Sequence[str]) -> Path:
-        path = self.folder / name
-        path.write_text("\n".join(lines) + "\n")
-        path.chmod(0o600)
-        return path
+            lines.append(f"acl_file {self._write('acl', _lines(self._acl))}")
+        self._write("mosquitto.conf", _lines([*lines, *settings]))
 
 
 def find_mosquitto() -> str:
@@ -194,3 +135,7 @@ def _settings(persistence: bool, autosave_interval: int | None, max_queued_messa
     if max_queued_messages is not None:
         lines.append(f"max_queued_messages {max_queued_messages}")
     return lines
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "\n".join(lines) + "\n"

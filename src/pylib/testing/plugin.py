@@ -7,7 +7,7 @@ with what to install, everywhere: a skipped test would look like a passed one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
@@ -15,12 +15,13 @@ import pytest
 from pylib.testing.child import BrokerFailed
 from pylib.testing.clock import VirtualClock
 from pylib.testing.faults import FaultProxy
-from pylib.testing.leaks import Snapshot, leaked_since
+from pylib.testing.isolation import LeftBehind, fresh_runtime, leak_check
 from pylib.testing.mosquitto import Mosquitto
 from pylib.testing.ports import LOOPBACK
 from pylib.testing.rabbitmq import RabbitMQ, Vhost
 
 if TYPE_CHECKING:
+    from pylib.runtime.runtime import Runtime
     from pylib.testing.certificates import CertificateAuthority
 
 _Broker = TypeVar("_Broker", Mosquitto, RabbitMQ)
@@ -51,12 +52,32 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def no_leaks() -> Iterator[None]:
-    """Fail the test when a thread or a file descriptor that it opened is still there two seconds after it."""
-    before = Snapshot.take()
-    yield
-    left = leaked_since(before)
-    if left:
-        pytest.fail("The test left behind:\n  " + "\n  ".join(left), pytrace=False)
+    """Fail the test when a thread or a file descriptor that it opened is still there two seconds after it.
+
+    Each is named with the line that started or opened it. ``@pytest.mark.leak_check`` asks for it too. ::
+
+        @pytest.mark.leak_check
+        def test_the_reader_closes_its_socket():
+            Reader("127.0.0.1", 1883).close()
+    """
+    with _failing_on_leaks(), leak_check():
+        yield
+
+
+@pytest.fixture
+def runtime() -> Iterator[Runtime]:
+    """A fresh runtime, current in the test and the process's default, stopped after it.
+
+    The test fails when something of it is left then: a ZeroMQ socket, a thread, a descriptor, a delivery that was never
+    settled. Each is named with the line that made it. ::
+
+        def test_a_relay_passes_on_what_it_gets(runtime):
+            relay = Doubler("doubler", "inproc://in", "inproc://out")
+            relay.start()
+            ...
+    """
+    with _failing_on_leaks(), fresh_runtime() as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +158,15 @@ def certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> Certifica
 def virtual_clock() -> VirtualClock:
     """A clock that moves only by ``advance``."""
     return VirtualClock()
+
+
+@contextmanager
+def _failing_on_leaks() -> Iterator[None]:
+    """Report what was left behind as a failure of the test, without the kit's own stack."""
+    try:
+        yield
+    except LeftBehind as left:
+        pytest.fail(str(left), pytrace=False)
 
 
 def _started(make: Callable[[], _Broker], start: bool, stack: ExitStack) -> _Broker:

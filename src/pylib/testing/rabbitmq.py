@@ -13,25 +13,20 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import signal
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 from urllib.parse import quote
-
-import pika
 
 from pylib.testing.child import BrokerFailed, ChildProcess
 from pylib.testing.erlang import binary, find_epmd, find_erl_call, find_rabbitmq, run_tool
-from pylib.testing.mosquitto import ServerTls
 from pylib.testing.ports import LOOPBACK, amqp_answers, answers, free_port
+from pylib.testing.private import PrivateBroker, ServerTls
+
+if TYPE_CHECKING:
+    import pika
 
 _START_SECONDS = 60.0
-_STOP_SECONDS = 20.0
 # One scheduler starts a node in 3.7 s instead of 5.3 s on two cores and leaves the other core to the tests.
 _ERLANG_ARGUMENTS = "+S 1:1 +SDio 1 -kernel inet_dist_use_interface {127,0,0,1}"
 # Answers look-ups of "localhost" inside the node: no helper processes, no name server.
@@ -62,16 +57,31 @@ class Vhost:
         return self.node.url(self.user, self.password, self.name)
 
     @property
+    def url(self) -> str:
+        """The same as ``address``."""
+        return self.address
+
+    @property
+    def host(self) -> str:
+        return self.node.host
+
+    @property
+    def port(self) -> int:
+        return self.node.port
+
+    @property
     def tls_address(self) -> str:
         """``amqps://user:password@localhost:port/vhost``; raises BrokerFailed when the node serves no TLS."""
         return self.node.url(self.user, self.password, self.name, tls=True)
 
     def connect(self) -> pika.BlockingConnection:
         """Return a new connection to this virtual host; the caller closes it."""
+        import pika  # only tests that ask for it pay for it
+
         return pika.BlockingConnection(pika.URLParameters(self.address))
 
 
-class RabbitMQ:
+class RabbitMQ(PrivateBroker):
     """A RabbitMQ node of one test run. Start and stop it from one thread.
 
     Parameters: ``plugins`` are enabled at start (``rabbitmq_mqtt`` listens on ``mqtt_port``); ``tls`` opens a second
@@ -82,6 +92,9 @@ class RabbitMQ:
 
     The constructor raises BrokerFailed when RabbitMQ is not installed. ``start()`` returns when AMQP is served.
     """
+
+    name = "RabbitMQ"
+    _stop_seconds = 20.0
 
     def __init__(
         self,
@@ -97,13 +110,11 @@ class RabbitMQ:
         network: ErlangNetwork | None = None,
     ) -> None:
         self._commands = find_rabbitmq()
-        self.host = host
-        self.port = free_port(host) if port is None else port
+        super().__init__(host, port)
         self.tls = tls
         self.tls_port = free_port(host) if tls is not None else None
         self.mqtt_port = free_port(host) if "rabbitmq_mqtt" in plugins else None
         self.node_name = network.node_name if network else f"pylib-test-{secrets.token_hex(4)}@localhost"
-        self.folder = Path(tempfile.mkdtemp(prefix="pylib-rabbitmq-"))
         self._cookie = network.cookie if network else secrets.token_hex(20).upper()
         self._own_epmd = network is None
         self._epmd_port = network.epmd_port if network else free_port()
@@ -121,12 +132,7 @@ class RabbitMQ:
             [find_epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK],
             folder=self.folder, log_path=self.folder / "epmd.log", env=self._env,
         )  # fmt: skip
-        self._server = ChildProcess([str(self._commands / "rabbitmq-server")], folder=self.folder, log_path=log, env=self._env)
-
-    @property
-    def pid(self) -> int | None:
-        """The node's process id while it runs, else None."""
-        return self._server.pid
+        self._child = ChildProcess([str(self._commands / "rabbitmq-server")], folder=self.folder, log_path=log, env=self._env)
 
     @property
     def address(self) -> str:
@@ -143,53 +149,19 @@ class RabbitMQ:
 
     def log_text(self) -> str:
         """The console output and the node's log files, over all its runs."""
-        parts = [self._server.log_text()]
+        parts = [self._child.log_text()]
         parts += [path.read_text(errors="replace") for path in sorted((self.folder / "log").glob("*.log"))]
         return "\n".join(parts)
 
-    def start(self) -> Self:
-        """Start the node and return when it serves AMQP; raises BrokerFailed with the end of its log."""
-        if self.pid is None and answers(self.port, self.host, 0.2):
-            raise BrokerFailed(f"Something else listens on {self.host}:{self.port}; the private RabbitMQ needs it.")
-        if self._own_epmd and self._epmd.pid is None:
-            self._epmd.start()
-            self._epmd.wait_until(lambda: answers(self._epmd_port), timeout=_START_SECONDS, what="Erlang's port mapper")
-        self._server.start()
-        try:
-            self._server.wait_until(
-                self._serves, timeout=_START_SECONDS, what="The private RabbitMQ", step=0.02, explain=self._first_errors
-            )
-        except BrokerFailed:
-            self._server.kill()
-            raise
-        return self
-
     def stop(self) -> int | None:
         """Stop it gracefully (SIGTERM): clients are told, queues are written. Returns the exit code."""
-        return self._server.terminate(_STOP_SECONDS)
-
-    def kill(self) -> int | None:
-        """Kill the node and its process group at once (SIGKILL). Returns the exit code."""
-        return self._server.kill()
-
-    def restart(self) -> None:
-        """Stop it gracefully when it runs, then start it again on the same ports and data."""
-        self.stop()
-        self.start()
-
-    def pause(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open and nothing answers."""
-        self._server.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a frozen node go on (SIGCONT)."""
-        self._server.send_signal(signal.SIGCONT)
+        return self.terminate()
 
     def close(self) -> None:
         """Kill what still runs, the port mapper included, and remove the folder. May be called twice."""
-        self._server.kill()
+        self._child.kill()
         self._epmd.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        super().close()
 
     def ctl(self, *arguments: str) -> str:
         """Run ``rabbitmqctl`` against this node and return what it printed; raises BrokerFailed when it fails."""
@@ -250,15 +222,15 @@ class RabbitMQ:
         """Set the share of memory past which publishers are blocked; 0 blocks them at once."""
         self.evaluate(f"ok = vm_memory_monitor:set_vm_memory_high_watermark({float(fraction)!r})")
 
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
+    def _before_start(self) -> None:
+        if self._own_epmd and self._epmd.pid is None:
+            self._epmd.start()
+            self._epmd.wait_until(lambda: answers(self._epmd_port), timeout=_START_SECONDS, what="Erlang's port mapper")
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+    def _wait_until_served(self) -> None:
+        self._child.wait_until(
+            self._serves, timeout=_START_SECONDS, what="The private RabbitMQ", step=0.02, explain=self._first_errors
+        )
 
     def _serves(self) -> bool:
         if not amqp_answers(self.port, self.host, 1.0):
@@ -321,8 +293,3 @@ class RabbitMQ:
             "RABBITMQ_FEATURE_FLAGS_FILE": str(self.folder / "feature_flags"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG_ARGUMENTS,
         }
-
-    def _write(self, name: str, text: str, *, mode: int = 0o600) -> None:
-        path = self.folder / name
-        path.write_text(text)
-        path.chmod(mode)

@@ -10,7 +10,6 @@ from pylib.app import AppThread, ZmqRelay
 from pylib.runtime.runtime import Runtime
 from pylib.runtime.wiring import rate, snapshot, stack
 from pylib.zmq import Closable, zmq_socket
-from tests.unit.conftest import runtime as runtime
 
 
 class Slow(AppThread, Closable):

@@ -1,0 +1,12 @@
+"""What the hub remembers: events, why each rule did what it did, what was sent, the state, meters, images, accounts.
+
+    tables      what is stored where
+    database    opens SQLite or PostgreSQL, at the current schema
+    writer      the one thread that writes; commits outcomes in batches and sends their steps on afterwards
+    reader      read-only queries, on connections of their own
+    retention   forgets what is too old or too much, in small slices
+    images      pictures on disk
+    backup      one file with everything, and back
+
+Needs the extra ``hub``; PostgreSQL needs ``postgresql`` as well.
+"""

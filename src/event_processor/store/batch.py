@@ -1,0 +1,205 @@
+"""Writes a batch of outcomes in one transaction, with a handful of statements however large the batch is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, tzinfo
+from typing import Final, TypeVar
+
+import msgspec
+from sqlalchemy import Connection, Table, and_, func, select
+
+from event_processor.domain.outcome import Scope, Step
+from event_processor.store import tables as t
+from event_processor.store.meters import Registers, Total, TotalKey, totals_of
+from event_processor.store.records import ImageRecord, NotificationRecord, Record
+from event_processor.store.rows import STEP_COLUMNS, OutcomeRows, Row, step_of
+
+__all__ = ["BatchWriter", "Settled", "Written"]
+
+Value = TypeVar("Value")
+
+MOST_VARIABLES: Final = 500
+"""Values in one ``IN``: SQLite's limit is far above, and PostgreSQL plans a short list better."""
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What became of a step: its id, ``done``, ``failed`` or ``expired``, when, and why."""
+
+    step: str
+    status: str
+    at: float
+    reason: str | None = None
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What a batch came to: the numbers of the events by cause, and the pending steps of causes that were there already."""
+
+    ids: Mapping[str, int]
+    repeated: Mapping[str, tuple[Step, ...]]
+
+
+class BatchWriter:
+    """The statements of the writer for one connection. Belongs to the connection's thread.
+
+    :param zone: the time zone in which meters' days and months begin.
+    """
+
+    def __init__(self, connection: Connection, zone: tzinfo = UTC) -> None:
+        self._connection = connection
+        self._zone = zone
+        self._mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+        self._events = self._insert(
+            t.events, ("id", "cause", "at", "device", "kind", "type", "topic", "active", "body"),
+            "ON CONFLICT (cause) DO NOTHING",
+        )  # fmt: skip
+        self._evaluations = self._insert(
+            t.evaluations, ("event_id", "rule", "device", "at", "fired", "reason", "explanation", "checks")
+        )
+        self._steps = self._insert(t.steps, STEP_COLUMNS, "ON CONFLICT (id) DO NOTHING")
+        self._state = self._insert(
+            t.state, ("scope", "key", "value", "changed_at"),
+            "ON CONFLICT (scope, key) DO UPDATE SET value = excluded.value, changed_at = excluded.changed_at",
+        )  # fmt: skip
+        self._forget = self._sql("DELETE FROM state WHERE scope = ? AND key = ?")
+        self._settle = self._sql("UPDATE steps SET status = ?, settled_at = ?, reason = ? WHERE id = ?")
+        self._number = self._sql(
+            "INSERT INTO meta (key, value) VALUES ('last_event', ?) ON CONFLICT (key) DO UPDATE "
+            "SET value = CAST(CAST(meta.value AS BIGINT) + CAST(excluded.value AS BIGINT) AS TEXT) RETURNING value"
+        )
+        self._readings = self._insert(t.readings, ("meter", "at", "register", "minute"), "ON CONFLICT DO NOTHING")
+        self._totals = self._insert(
+            t.totals, ("meter", "span", "start", "amount", "samples", "lowest", "highest"),
+            "ON CONFLICT (meter, span, start) DO UPDATE SET amount = totals.amount + excluded.amount, "
+            "samples = totals.samples + excluded.samples, "
+            f"lowest = {self._extreme('lowest', '<')}, highest = {self._extreme('highest', '>')}",
+        )  # fmt: skip
+        self._notifications = self._insert(
+            t.notifications, ("step_id", "target", "title", "body", "at", "status", "attempts", "reason")
+        )
+        self._images = self._insert(
+            t.images, ("name", "device", "at", "size", "sha256", "content_type", "cause"), "ON CONFLICT (name) DO NOTHING"
+        )
+        self._registers = Registers(self._last_registers())
+        connection.commit()
+
+    def write(
+        self,
+        outcomes: Sequence[OutcomeRows],
+        *,
+        settled: Iterable[Settled] = (),
+        changes: Mapping[tuple[Scope, str], str | None] = {},
+        records: Sequence[Record] = (),
+        now: float,
+    ) -> Written:
+        """Store all of it or nothing, in one transaction, and commit.
+
+        :param changes: of the state, from earlier outcomes that could not be stored; those of ``outcomes`` come after them.
+        :raises sqlalchemy.exc.SQLAlchemyError: nothing was stored; the caller rolls back.
+        """
+        connection = self._connection
+        self._registers.forget()
+        with connection.begin():
+            ids, repeated = self._write_events(outcomes)
+            fresh = outcomes
+            if len(ids) != len(outcomes) or repeated:
+                # The first of each cause that was not there.
+                fresh = list({rows.outcome.cause: rows for rows in reversed(outcomes)}.values())[::-1]
+                fresh = [rows for rows in fresh if rows.outcome.cause not in repeated]
+            self._many(self._evaluations, [
+                (ids[rows.outcome.cause], *row) for rows in fresh for row in rows.evaluations
+            ])  # fmt: skip
+            self._many(self._steps, [
+                (row[0], ids[rows.outcome.cause], *row[1:]) for rows in fresh for row in rows.steps
+            ])  # fmt: skip
+            merged = dict(changes)
+            for rows in fresh:
+                merged.update(rows.changes)
+            self._write_state(merged, now)
+            readings = [rows.reading for rows in fresh if rows.reading is not None]
+            if readings:
+                self._many(self._readings, [(r.meter, r.at, r.register, r.minute) for r in readings])
+                self._write_totals(totals_of(readings, self._registers, self._zone))
+            self._many(self._settle, [(s.status, s.at, s.reason, s.step) for s in settled])
+            self._write_records(records)
+        self._registers.keep()
+        return Written(ids, repeated)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _write_events(self, outcomes: Sequence[OutcomeRows]) -> tuple[dict[str, int], dict[str, tuple[Step, ...]]]:
+        if not outcomes:
+            return {}, {}
+        connection, count = self._connection, len(outcomes)
+        # Serialises hubs that share the database: numbers become visible in their order, so that a reader who goes on
+        # after the last number that it saw misses nothing.
+        last = int(connection.exec_driver_sql(self._number, (str(count),)).scalar_one())
+        numbers = range(last - count + 1, last + 1)
+        rows: list[Row] = [(number, *rows.event) for number, rows in zip(numbers, outcomes, strict=True)]
+        stored = connection.exec_driver_sql(self._events, rows).rowcount
+        mine = {rows.outcome.cause: number for number, rows in zip(reversed(numbers), reversed(outcomes), strict=True)}
+        if stored == count:
+            return mine, {}
+        ids: dict[str, int] = {}
+        for some in _slices(list(mine)):
+            query = select(t.events.c.cause, t.events.c.id).where(t.events.c.cause.in_(some))
+            ids.update((cause, number) for cause, number in connection.execute(query))
+        before = {cause: number for cause, number in ids.items() if number not in numbers}
+        found: dict[str, list[Step]] = {cause: [] for cause in before}
+        causes = {number: cause for cause, number in before.items()}
+        for some_ids in _slices(list(causes)):
+            pending = select(t.steps).where(t.steps.c.event_id.in_(some_ids), t.steps.c.status == t.PENDING)
+            for row in connection.execute(pending.order_by(t.steps.c.event_id, t.steps.c.position)):
+                found[causes[row.event_id]].append(step_of(row))
+        return ids, {cause: tuple(steps) for cause, steps in found.items()}
+
+    def _write_state(self, changes: Mapping[tuple[Scope, str], str | None], now: float) -> None:
+        self._many(self._forget, [key for key, value in changes.items() if value is None])
+        self._many(self._state, [(*key, value, now) for key, value in changes.items() if value is not None])
+
+    def _write_totals(self, found: Mapping[TotalKey, Total]) -> None:
+        self._many(self._totals, [
+            (*key, total.amount, total.samples, total.lowest, total.highest) for key, total in found.items()
+        ])  # fmt: skip
+
+    def _write_records(self, records: Sequence[Record]) -> None:
+        self._many(self._notifications, [
+            (r.step, r.target, r.title, r.body, r.at, r.status, r.attempts, r.reason)
+            for r in records if isinstance(r, NotificationRecord)
+        ])  # fmt: skip
+        self._many(self._images, [
+            (r.name, r.device, r.at, r.size, r.sha256, r.content_type, r.cause) for r in records if isinstance(r, ImageRecord)
+        ])  # fmt: skip
+
+    def _last_registers(self) -> dict[str, float]:
+        latest = (
+            select(t.readings.c.meter, func.max(t.readings.c.at).label("at"))
+            .where(t.readings.c.register.is_not(None))
+            .group_by(t.readings.c.meter)
+            .subquery()
+        )
+        same = and_(t.readings.c.meter == latest.c.meter, t.readings.c.at == latest.c.at)
+        query = select(t.readings.c.meter, t.readings.c.register).join(latest, same)
+        return {meter: register for meter, register in self._connection.execute(query) if register is not None}
+
+    def _many(self, statement: str, rows: Sequence[Row]) -> None:
+        if rows:
+            self._connection.exec_driver_sql(statement, list(rows))
+
+    def _insert(self, table: Table, columns: Sequence[str], suffix: str = "") -> str:
+        marks = ", ".join("?" * len(columns))
+        return self._sql(f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks}) {suffix}")
+
+    def _sql(self, statement: str) -> str:
+        return statement.replace("?", self._mark)
+
+    @staticmethod
+    def _extreme(column: str, sign: str) -> str:
+        return (
+            f"CASE WHEN totals.{column} IS NULL OR excluded.{column} {sign} totals.{column} "
+            f"THEN excluded.{column} ELSE totals.{column} END"
+        )
+
+
+def _slices(values: list[Value]) -> Iterable[list[Value]]:
+    return (values[start : start + MOST_VARIABLES] for start in range(0, len(values), MOST_VARIABLES))

@@ -1,0 +1,353 @@
+"""Keeps a store usable: opens it, sets a damaged one aside, notices when it cannot be written, and makes up for it later."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import tzinfo
+from itertools import islice
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+
+from event_processor.domain.outcome import Scope, Step
+from event_processor.store import tables as t
+from event_processor.store.batch import BatchWriter
+from event_processor.store.database import Database
+from event_processor.store.errors import StoreDamaged, StoreUnavailable, damaged, say
+from event_processor.store.outbox import Outbox
+from event_processor.store.quarantine import quarantine, salvage
+from event_processor.store.records import Record
+from event_processor.store.retention import Sweep
+from event_processor.store.rows import OutcomeRows
+from pylib.runtime.clock import Clock
+
+__all__ = ["Keeper", "Loaded", "Stored", "StoreHealth"]
+
+log = logging.getLogger("event_processor.store")
+
+MOST_UNSTORED: Final = 5000
+"""Outcomes kept in memory while the store cannot be written. Of older ones the state is kept, and their history is lost."""
+
+MOST_CAUSES: Final = 20_000
+"""Causes that a start reads, so that what a broker delivers again is not decided again."""
+
+SLICE: Final = 500
+"""Outcomes written in one transaction when a store that failed can be written again."""
+
+# One outcome's values are at fault, and not the store.
+_AT_FAULT: Final = (
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    ProgrammingError,
+    OverflowError,
+    UnicodeError,
+    ValueError,
+    TypeError,
+)
+Result = TypeVar("Result")
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What a start finds in the store.
+
+    ``state`` is by scope and key, the values as JSON; ``causes`` are the latest ones that were decided, oldest first;
+    ``quarantined`` is where a damaged file was put, and ``problem`` what stands in the way of storing, if anything does.
+    """
+
+    state: Mapping[tuple[Scope, str], bytes] = {}
+    causes: tuple[str, ...] = ()
+    quarantined: Path | None = None
+    problem: str = ""
+
+
+class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """How the store is. ``ok`` is false while nothing can be stored, and ``problem`` says why and what to do.
+
+    ``stored`` outcomes since the start; ``lost`` ones whose history could not be kept (their steps went out); ``waiting``
+    ones that are in memory until the store can be written; ``in_flight`` steps sent and not accepted; ``behind`` when steps
+    wait in the table for room; ``expired`` and ``refused`` steps. ``quarantined`` is the damaged file that was set aside.
+    """
+
+    ok: bool
+    problem: str
+    stored: int
+    lost: int
+    waiting: int
+    in_flight: int
+    behind: bool
+    accepted: int
+    expired: int
+    refused: int
+    quarantined: Path | None
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What became of a batch: pending steps of causes that were there already, and the causes that are not stored."""
+
+    repeated: Mapping[str, tuple[Step, ...]] = {}
+    unstored: frozenset[str] = frozenset()
+
+
+class Keeper:
+    """Belongs to the writer's thread, but for ``health``. Never raises what a failing store raises: it says so instead."""
+
+    def __init__(self, database: Database, outbox: Outbox, clock: Clock, zone: tzinfo) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._clock = clock
+        self._zone = zone
+        self._batches: BatchWriter | None = None
+        self._unstored: deque[OutcomeRows] = deque()
+        self._records: deque[Record] = deque(maxlen=MOST_UNSTORED)
+        self._changes: dict[tuple[Scope, str], str | None] = {}
+        self._problem = ""
+        self._quarantined: Path | None = None
+        self._stored = self._lost = 0
+        self.loaded = False
+        self.recovering = False
+
+    @property
+    def failing(self) -> bool:
+        """Whether nothing can be stored at the moment."""
+        return bool(self._problem)
+
+    def health(self, outbox: Outbox) -> StoreHealth:
+        return StoreHealth(
+            ok=not self._problem,
+            problem=self._problem,
+            stored=self._stored,
+            lost=self._lost,
+            waiting=len(self._unstored),
+            in_flight=outbox.in_flight,
+            behind=outbox.behind,
+            accepted=outbox.accepted,
+            expired=outbox.expired,
+            refused=outbox.refused,
+            quarantined=self._quarantined,
+        )
+
+    def load(self) -> Loaded:
+        """Open the store and read the state. Raises ``ConfigError`` and ``StoreInUse``."""
+        self.loaded = True
+        try:
+            self._open()
+            connection = self._database.connection
+            state: dict[tuple[Scope, str], bytes] = {
+                (row.scope, row.key): row.value.encode() for row in connection.execute(select(t.state))
+            }
+            latest = select(t.events.c.cause).order_by(t.events.c.id.desc()).limit(MOST_CAUSES)
+            causes = tuple(connection.execute(latest).scalars())[::-1]
+            connection.rollback()
+        except (SQLAlchemyError, StoreUnavailable, OSError) as error:
+            self._fail(error)
+            return Loaded(quarantined=self._quarantined, problem=self._problem)
+        return Loaded(state, causes, self._quarantined)
+
+    def store(self, rows: Sequence[OutcomeRows], records: Sequence[Record] = ()) -> Stored:
+        """Store a batch, or keep it for later."""
+        if not self._problem:
+            try:
+                return self._write(rows, records)
+            except _AT_FAULT as error:
+                if not self._rolled_back():
+                    self._fail(error)
+                elif len(rows) + len(records) == 1:
+                    # It would stand in the way of all others for ever.
+                    what = repr(rows[0].outcome.cause) if rows else type(records[0]).__name__
+                    log.error("%s was not stored: %s What it asks for is done all the same.", what, say(error))
+                    self._lost += 1
+                    return Stored(unstored=frozenset(each.outcome.cause for each in rows))
+                else:
+                    return self._one_by_one(rows, records)
+            except (SQLAlchemyError, StoreUnavailable, OSError) as error:
+                if self._fail(error):
+                    return self.store(rows, records)
+        self._remember(rows, records)
+        return Stored(unstored=frozenset(each.outcome.cause for each in rows))
+
+    def note(self) -> None:
+        """Write down what became of steps."""
+        if self._outbox.settled and not self._problem:
+            self._guarded(lambda: self._write((), ()))
+
+    def to_disk(self) -> bool:
+        """Have everything stored survive a power cut. Whether it does."""
+        return not self._problem and self._guarded(self._database.to_disk)
+
+    def pump(self) -> None:
+        """Send what waits in the table."""
+        if not self._problem:
+            self._guarded(lambda: self._outbox.pump(self._database.connection))
+
+    def sweep(self, sweep: Sweep) -> bool:
+        """Forget a slice of what is too old. Whether there is more."""
+        more = False
+
+        def work() -> None:
+            nonlocal more
+            more = sweep.run(self._database.connection, self._clock.time(), self._clock.monotonic)
+
+        return not self._problem and self._guarded(work) and more
+
+    def run(self, work: Callable[[Connection], Result]) -> Result:
+        """Run a task in a transaction. Raises what the task raises, and ``StoreUnavailable``."""
+        if self._problem:
+            raise StoreUnavailable(self._problem)
+        connection = self._database.connection
+        try:
+            with connection.begin():
+                return work(connection)
+        except OperationalError as error:
+            self._fail(error)
+            raise StoreUnavailable(say(error)) from error
+
+    def recover(self) -> bool:
+        """Try again whether the store can be written, and write what is waiting. Whether it worked."""
+        try:
+            self._open()
+            while self._unstored or self._changes or self._records:
+                some = list(islice(self._unstored, SLICE))
+                # What became of their steps can only be noted once all of them are there.
+                settled = self._outbox.settled if len(some) == len(self._unstored) else []
+                self._batches_now().write(
+                    some, settled=settled, changes=self._changes, records=list(self._records), now=self._clock.time()
+                )
+                settled.clear()
+                self._changes.clear()
+                self._records.clear()
+                for _ in some:
+                    self._unstored.popleft()
+                self._stored += len(some)
+            self._database.to_disk()
+        except _AT_FAULT as error:
+            log.error("An outcome that was kept in memory cannot be stored: %s", say(error))
+            self._drop_first()
+            return False
+        except (SQLAlchemyError, StoreUnavailable, OSError) as error:
+            self._fail(error)
+            return False
+        log.warning("The store %s can be written again. %d outcomes are lost to it.", self._database.name, self._lost)
+        self._problem = ""
+        return True
+
+    def disconnect(self) -> None:
+        self._batches = None
+        self._database.disconnect()
+
+    def close(self) -> None:
+        self._batches = None
+        self._database.close()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Open the store; a damaged file is set aside, and what can be read of it taken over."""
+        self._batches = None
+        try:
+            before = self._database.open()
+            self._batches = BatchWriter(self._database.connection, self._zone)
+        except (StoreDamaged, DBAPIError) as error:
+            if not damaged(error) or self._database.file is None:
+                raise
+            self._start_anew(self._database.file, error)
+        else:
+            if before is not None and not self._problem:
+                log.debug("store %s opened, schema %s", self._database.name, before)
+
+    def _start_anew(self, file: Path, error: Exception) -> None:
+        self._database.disconnect()
+        self._quarantined = kept = quarantine(file, self._clock.time())
+        self._database.open()
+        saved = salvage(kept, self._database.connection)
+        self._batches = BatchWriter(self._database.connection, self._zone)
+        said = ", ".join(f"{count} of {table}" for table, count in saved.items() if count) or "nothing"
+        what = str(error) if isinstance(error, StoreDamaged) else f"The store {file}: {say(error)}"
+        log.error(
+            "%s It is kept as %s, and a new one is started with what could be read of it: %s. The history before now is in "
+            "the old file only.",
+            what,
+            kept,
+            said,
+        )
+
+    def _batches_now(self) -> BatchWriter:
+        if self._batches is None:
+            raise StoreUnavailable(f"The store {self._database.name} is not open.")
+        return self._batches
+
+    def _write(self, rows: Sequence[OutcomeRows], records: Sequence[Record]) -> Stored:
+        settled = self._outbox.settled
+        written = self._batches_now().write(rows, settled=settled, records=records, now=self._clock.time())
+        settled.clear()
+        self._stored += len(rows)
+        return Stored(written.repeated)
+
+    def _one_by_one(self, rows: Sequence[OutcomeRows], records: Sequence[Record]) -> Stored:
+        repeated: dict[str, tuple[Step, ...]] = {}
+        unstored: set[str] = set()
+        for each in rows:
+            found = self.store([each])
+            repeated.update(found.repeated)
+            unstored.update(found.unstored)
+        for record in records:
+            self.store([], [record])
+        return Stored(repeated, frozenset(unstored))
+
+    def _remember(self, rows: Sequence[OutcomeRows], records: Sequence[Record]) -> None:
+        self._records.extend(records)
+        self._unstored.extend(rows)
+        while len(self._unstored) > MOST_UNSTORED:
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        """Give up the oldest outcome that waits; what it changed of the state is kept."""
+        if self._unstored:
+            self._changes.update(self._unstored.popleft().changes)
+            self._lost += 1
+
+    def _guarded(self, work: Callable[[], object]) -> bool:
+        try:
+            work()
+        except (SQLAlchemyError, StoreUnavailable, OSError) as error:
+            self._fail(error)
+            return False
+        return True
+
+    def _rolled_back(self) -> bool:
+        """After values that the database refused: whether the connection can go on."""
+        try:
+            self._database.connection.rollback()
+        except (SQLAlchemyError, StoreUnavailable):
+            return False
+        return True
+
+    def _fail(self, error: BaseException) -> bool:
+        """The store failed. True if that is mended: a damaged file was set aside and a new one started."""
+        self._batches = None
+        if damaged(error) and self._database.file is not None and not self._problem:
+            try:
+                self._start_anew(self._database.file, error if isinstance(error, Exception) else StoreDamaged(str(error)))
+            except (SQLAlchemyError, StoreUnavailable, OSError) as further:
+                error = further
+            else:
+                return True
+        self._database.disconnect()
+        problem = str(error) if isinstance(error, StoreUnavailable) else f"The store {self._database.name}: {say(error)}"
+        if problem != self._problem:
+            log.error("%s Until then nothing is stored; events are decided, and what follows from them is done.", problem)
+        self._problem = problem
+        return False

@@ -1,0 +1,37 @@
+"""What the writer takes besides outcomes: what became of a notification, and a picture's entry."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+__all__ = ["ImageRecord", "NotificationRecord", "Record"]
+
+
+class NotificationRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt, or the last word, on telling somebody something. ``step`` is the id of the step that asked for it."""
+
+    step: str
+    target: str
+    title: str
+    body: str
+    at: float
+    status: Literal["sent", "deferred", "failed", "expired"]
+    attempts: int = 1
+    reason: str | None = None
+
+
+class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture on disk: ``name`` is its path below the folder of pictures, ``cause`` the event that it belongs to."""
+
+    name: str
+    device: str
+    at: float
+    size: int
+    sha256: str
+    content_type: str
+    cause: str | None = None
+
+
+Record: TypeAlias = NotificationRecord | ImageRecord

@@ -12,7 +12,7 @@ from event_processor.domain.fields import Scalar
 __all__ = ["Event", "Kind", "Source", "forwarded"]
 
 Kind: TypeAlias = Literal["input", "meter", "heartbeat", "output"]
-Source: TypeAlias = Literal["mqtt", "rabbitmq"]
+Source: TypeAlias = Literal["mqtt", "rabbitmq", "hub"]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

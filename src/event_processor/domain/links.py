@@ -16,6 +16,7 @@ stand in the link itself, as ``mqtt:<topic> <payload>``. Names are compared with
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -45,6 +46,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     qos: int = 1
     retain: bool = False
     enabled: bool = True
+    min_interval_s: float = 0.0
 
     def __repr__(self) -> str:
         """Without ``params`` and ``payload``, which may hold a password."""
@@ -128,6 +130,7 @@ def make_output(
     qos: int = 1,
     retain: bool = False,
     enabled: bool = True,
+    min_interval_s: float = 0.0,
 ) -> Output:
     """Check one ``[output:<name>]`` section. Raises ``ConfigError``, whose message starts with the option at fault."""
     kind = type.strip() or ("mqtt" if topic.strip() else name.strip().lower())
@@ -137,6 +140,8 @@ def make_output(
         raise ConfigError("topic: a payload needs the MQTT topic to send it to")
     if qos not in (0, 1, 2):
         raise ConfigError(f"qos: expected 0, 1 or 2, got {qos}")
+    if not 0 <= min_interval_s < math.inf:
+        raise ConfigError(f"min_interval_s: expected seconds, 0 for none, got {min_interval_s}")
     return Output(
         name=name.strip(),
         type=kind,
@@ -147,6 +152,7 @@ def make_output(
         qos=qos,
         retain=retain,
         enabled=enabled,
+        min_interval_s=min_interval_s,
     )
 
 

@@ -124,10 +124,8 @@ class Connection:
     def _handle(self, packet: wire.Packet) -> None:
         session = self._session
         if session is None:
-            if isinstance(packet, Connect):
+            if isinstance(packet, Connect):  # the reader gives nothing else before it
                 self._connect(packet)
-            else:
-                self.end("its first packet is no CONNECT (section 3.1)")
         elif isinstance(packet, Publish):
             self._publish(session, packet)
         elif isinstance(packet, Answer):
@@ -168,6 +166,7 @@ class Connection:
         self._will = connect.will
         self.keep_alive = connect.keep_alive * 1.5
         self._reader.most_bytes = self._broker.limits.packet_bytes
+        self._reader.expected = wire.FROM_CLIENT
         self.write(wire.connack(wire.ACCEPTED, present))
         self._session.attach(self)
 

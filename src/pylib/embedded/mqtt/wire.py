@@ -18,7 +18,9 @@ __all__ = [
     "ACCEPTED",
     "BAD_CLIENT_ID",
     "FAILURE",
+    "FROM_CLIENT",
     "NOT_AUTHORIZED",
+    "ONLY_CONNECT",
     "PINGRESP",
     "PUBACK",
     "PUBCOMP",
@@ -58,6 +60,22 @@ _UNSUBSCRIBE: Final = 0xA2
 _PINGREQ: Final = 0xC0
 _DISCONNECT: Final = 0xE0
 PINGRESP: Final = b"\xd0\x00"
+#: How a packet from a client may begin: first on its connection, and later.
+ONLY_CONNECT: Final = frozenset((_CONNECT,))
+FROM_CLIENT: Final = frozenset(
+    (
+        _CONNECT,
+        PUBACK,
+        PUBREC,
+        PUBREL,
+        PUBCOMP,
+        _SUBSCRIBE,
+        _UNSUBSCRIBE,
+        _PINGREQ,
+        _DISCONNECT,
+        *range(_PUBLISH, _PUBLISH + 16),
+    )
+)
 
 # Section 3.2.2.3.
 ACCEPTED: Final = 0
@@ -153,12 +171,15 @@ Packet: TypeAlias = Connect | Publish | Answer | Subscribe | Unsubscribe | Ping 
 
 
 class Reader:
-    """Cuts a stream of bytes into packets. ``most_bytes`` bounds one packet, header included, and may be changed."""
+    """Cuts a stream of bytes into packets. ``most_bytes`` bounds one packet, header included, and ``expected`` are the first
+    bytes that one may have; both may be changed. Whoever speaks something else is found out by one byte.
+    """
 
-    __slots__ = ("_need", "_rest", "most_bytes")
+    __slots__ = ("_need", "_rest", "expected", "most_bytes")
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
+        self.expected = ONLY_CONNECT
         self._rest = bytearray()  # the beginning of a packet whose end has not arrived
         self._need = 2
 
@@ -176,7 +197,9 @@ class Reader:
             rest.clear()
         at, size = 0, len(data)
         self._need = 2
-        while at + 2 <= size:
+        while at < size:
+            if data[at] not in self.expected:
+                raise Malformed(f"a packet that begins with 0x{data[at]:02x} (sections 2.2 and 3.1)")
             length, start = self._length(data, at + 1)
             if not start:
                 break
@@ -223,7 +246,7 @@ def parse(first: int, body: bytes) -> Packet:
         return Ping() if first == _PINGREQ else Disconnect()
     if first == _CONNECT:
         return _parse_connect(body)
-    raise Malformed(f"a packet that begins with 0x{first:02x}: wrong type or flags (section 2.2)")
+    raise Malformed(f"a packet that begins with 0x{first:02x} (section 2.2)")
 
 
 def connack(code: int, session_present: bool = False) -> bytes:

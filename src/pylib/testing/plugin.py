@@ -7,13 +7,16 @@ with what to install, everywhere: a skipped test would look like a passed one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 
 from pylib.testing.child import BrokerFailed
 from pylib.testing.clock import VirtualClock
+from pylib.testing.embedded import EmbeddedBrokers
 from pylib.testing.faults import FaultProxy
 from pylib.testing.isolation import LeftBehind, fresh_runtime, leak_check
 from pylib.testing.mosquitto import Mosquitto
@@ -21,8 +24,11 @@ from pylib.testing.ports import LOOPBACK
 from pylib.testing.rabbitmq import RabbitMQ, Vhost
 
 if TYPE_CHECKING:
+    from pylib.embedded.amqp import AmqpBroker
+    from pylib.embedded.mqtt import MqttBroker
     from pylib.runtime.runtime import Runtime
     from pylib.testing.certificates import CertificateAuthority
+    from pylib.testing.tester import AppTester
 
 _Broker = TypeVar("_Broker", Mosquitto, RabbitMQ)
 
@@ -86,6 +92,110 @@ def _leak_check_when_marked(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("no_leaks")
 
 
+@pytest.fixture(scope="session")
+def _embedded_brokers() -> Iterator[EmbeddedBrokers]:
+    brokers = EmbeddedBrokers()
+    yield brokers
+    brokers.close()
+
+
+@pytest.fixture
+def mqtt_broker(_embedded_brokers: EmbeddedBrokers) -> Iterator[MqttBroker]:
+    """An MQTT 3.1.1 broker in this process, empty and on a real socket, there in milliseconds: ``.url``, ``.host``, ``.port``.
+
+    One server serves the whole run and is as new for each test. Needs the extra ``embedded``. ::
+
+        def test_the_lamp_says_that_it_is_on(mqtt_broker):
+            lamp = Lamp(mqtt_broker.host, mqtt_broker.port)
+            ...
+    """
+    yield _embedded_brokers.mqtt()
+    _embedded_brokers.reset()
+
+
+@pytest.fixture
+def amqp_broker(_embedded_brokers: EmbeddedBrokers) -> Iterator[AmqpBroker]:
+    """An AMQP 0-9-1 broker in this process, as pika expects RabbitMQ to be: ``.url``, ``.host``, ``.port``.
+
+    One server serves the whole run and is as new for each test. Needs the extra ``embedded``. ::
+
+        def test_an_order_is_confirmed(amqp_broker):
+            connection = pika.BlockingConnection(pika.URLParameters(amqp_broker.url))
+            ...
+    """
+    yield _embedded_brokers.amqp()
+    _embedded_brokers.reset()
+
+
+@pytest.fixture
+def mqtt_line(mqtt_broker: MqttBroker) -> Iterator[FaultProxy]:
+    """A line to ``mqtt_broker`` that can be cut, frozen and robbed of packets: connect to ``.url``, ``.host``, ``.port``. ::
+
+    def test_a_reading_is_sent_again(mqtt_line):
+        meter = Meter(mqtt_line.host, mqtt_line.port)
+        mqtt_line.drop_frames("PUBACK")
+        meter.report(21.5)
+        mqtt_line.wait_for("PUBACK")
+        mqtt_line.reset()
+        mqtt_line.wait_for("PUBLISH", count=2)
+    """
+    with FaultProxy.before(mqtt_broker.url) as line:
+        yield line
+
+
+@pytest.fixture
+def amqp_line(amqp_broker: AmqpBroker) -> Iterator[FaultProxy]:
+    """A line to ``amqp_broker`` that can be cut, frozen, blocked and robbed of frames: connect to ``.url``. ::
+
+    def test_a_worker_comes_back(amqp_line):
+        worker = Worker(amqp_line.url)
+        amqp_line.cut_after_frames(0, "basic.ack")
+        ...
+    """
+    with FaultProxy.before(amqp_broker.url) as line:
+        yield line
+
+
+@pytest.fixture
+def app(
+    request: pytest.FixtureRequest,
+    runtime: Runtime,
+    _embedded_brokers: EmbeddedBrokers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[AppTester]:
+    """An application between its brokers: start it, send to it, await what it publishes, see that nothing else came.
+
+    The embedded brokers are used; ``@pytest.mark.parametrize("app", ["embedded", "real"], indirect=True)`` runs the test on
+    a Mosquitto and a RabbitMQ too. What fails is kept in a folder of the test's own. See ``pylib.testing.tester.AppTester``.
+    """
+    from pylib.testing.tester import AppTester
+
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    with ExitStack() as brokers:
+        mqtt_url, amqp_url = _addresses(request, getattr(request, "param", "embedded"), _embedded_brokers, brokers)
+        with closing(AppTester(runtime, mqtt_url, amqp_url)) as tester:
+            yield tester
+
+
+def _addresses(
+    request: pytest.FixtureRequest, where: str, embedded: EmbeddedBrokers, stack: ExitStack
+) -> tuple[Callable[[], str], Callable[[], str]]:
+    """How to come by the two brokers' addresses, each when it is first asked for."""
+    if where not in ("embedded", "real"):
+        raise pytest.UsageError(f'the fixture app runs on "embedded" or "real" brokers, not on {where!r}')
+    stack.callback(embedded.reset)
+
+    def real_rabbit() -> str:
+        node: RabbitMQ = request.getfixturevalue("rabbitmq_node")
+        vhost = stack.enter_context(_own_vhost(node))
+        return vhost.address
+
+    if where == "embedded":
+        return cache(lambda: embedded.mqtt().url), cache(lambda: embedded.amqp().url)
+    return cache(lambda: _started(Mosquitto, True, stack).address), cache(real_rabbit)
+
+
 @pytest.fixture
 def mosquitto_factory() -> Iterator[MosquittoFactory]:
     """Make Mosquitto processes for one test; ``start=False`` leaves the start to the test."""
@@ -124,14 +234,20 @@ def rabbitmq_node() -> Iterator[RabbitMQ]:
 @pytest.fixture
 def rabbitmq(rabbitmq_node: RabbitMQ) -> Iterator[Vhost]:
     """A virtual host and user of one test on the shared node: alone in it, and there in 30 ms."""
-    if rabbitmq_node.pid is None:
-        pytest.fail("The shared RabbitMQ node has ended: an earlier test stopped it.\n" + rabbitmq_node.log_text()[-3000:])
-    vhost = rabbitmq_node.fresh_vhost()
+    with _own_vhost(rabbitmq_node) as vhost:
+        yield vhost
+
+
+@contextmanager
+def _own_vhost(node: RabbitMQ) -> Iterator[Vhost]:
+    if node.pid is None:
+        pytest.fail("The shared RabbitMQ node has ended: an earlier test stopped it.\n" + node.log_text()[-3000:])
+    vhost = node.fresh_vhost()
     yield vhost
     # A test that broke the node has failed already; its clean-up has nothing to add.
     with suppress(BrokerFailed):
-        rabbitmq_node.delete_vhost(vhost.name)
-        rabbitmq_node.delete_user(vhost.user)
+        node.delete_vhost(vhost.name)
+        node.delete_user(vhost.user)
 
 
 @pytest.fixture
@@ -163,10 +279,13 @@ def virtual_clock() -> VirtualClock:
 @contextmanager
 def _failing_on_leaks() -> Iterator[None]:
     """Report what was left behind as a failure of the test, without the kit's own stack."""
+    left = ""
     try:
         yield
-    except LeftBehind as left:
-        pytest.fail(str(left), pytrace=False)
+    except LeftBehind as found:
+        left = str(found)
+    if left:
+        pytest.fail(left, pytrace=False)
 
 
 def _started(make: Callable[[], _Broker], start: bool, stack: ExitStack) -> _Broker:

@@ -152,6 +152,7 @@ class RabbitMQConsumer(MQConnection):
     queue             name of the durable queue; by default <application>.<device>.<exchange>.<filter>, so that what arrives
                       while the application is down waits for it. An empty name asks RabbitMQ for one
     quorum            a queue that a cluster keeps on a majority of its nodes (RabbitMQ guide "Quorum Queues")
+    queue_arguments   further arguments of the queue, such as {'x-single-active-consumer': True} (RabbitMQ guide "Consumers")
     exclusive         the first applications' way: a queue that goes with the connection, and what is in it too
     prefetch          deliveries that may be outstanding, which bounds memory
     retry             how often a message is tried whose handling fails, before it becomes a dead letter
@@ -175,6 +176,7 @@ class RabbitMQConsumer(MQConnection):
         name: str | None = None,
         queue: str | None = None,
         quorum: bool = False,
+        queue_arguments: Mapping[str, Any] | None = None,
         exclusive: bool = False,
         prefetch: int = 500,
         retry: RetryPolicy | None = DEFAULT_RETRY,
@@ -187,8 +189,10 @@ class RabbitMQConsumer(MQConnection):
     ) -> None:
         AppThread.__init__(self, name=name)
         keys = (mq_topic_filter,) if isinstance(mq_topic_filter, str) else tuple(mq_topic_filter)
-        options = rabbit_options(mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls,
-                                 _own_queue(mq_exchange_name, keys, queue, quorum, exclusive), prefetch)  # fmt: skip
+        own = _own_queue(mq_exchange_name, keys, queue, quorum, exclusive, queue_arguments)
+        options = rabbit_options(
+            mq_server_address, mq_exchange_name, mq_exchange_type, mq_arguments, self.name, tls, own, prefetch
+        )
         self._mq_topic_filter = keys[0] if keys else ""
         delivery = DeliveryOptions(reconnect=reconnect, retry=retry, store=store, order_key=one_key(order_key, pipe_order))
         link = RabbitLink(
@@ -303,14 +307,16 @@ def by_origin(delivery: Delivery) -> dict[str, Any]:
     return {segments[2]: decode_body(delivery.body, delivery.content_type)}
 
 
-def _own_queue(exchange: str, keys: tuple[str, ...], name: str | None, quorum: bool, exclusive: bool) -> Queue:
+def _own_queue(
+    exchange: str, keys: tuple[str, ...], name: str | None, quorum: bool, exclusive: bool, further: Mapping[str, Any] | None
+) -> Queue:
     """A durable queue that outlives us, bounded; or the exclusive one that does not."""
     if exclusive or name == "":
-        return Queue(name or "", keys, exclusive=True)
+        return Queue(name or "", keys, exclusive=True, arguments=further)
     arguments: dict[str, Any] = {"x-expires": QUEUE_EXPIRES_MS, "x-max-length": QUEUE_MAX_LENGTH}
     if quorum:
         arguments["x-queue-type"] = "quorum"
-    return Queue(name or _queue_name(exchange, keys), keys, arguments=arguments)
+    return Queue(name or _queue_name(exchange, keys), keys, arguments={**arguments, **(further or {})})
 
 
 def _queue_name(exchange: str, keys: tuple[str, ...]) -> str:

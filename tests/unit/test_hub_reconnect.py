@@ -19,6 +19,7 @@ AWAY, REFUSED, LOST = ConnectFailed("away"), AccessRefused("refused"), Connectio
         ("unless_refused", REFUSED, True, False),
         ("after_first", AWAY, True, False),
         ("after_first", REFUSED, True, False),
+        ("until_first", AWAY, False, True),
         (False, LOST, True, True),
     ],
 )

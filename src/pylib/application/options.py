@@ -41,6 +41,7 @@ class RabbitSettings(TypedDict, total=False):
     mq_arguments: Mapping[str, object]
     queue: str
     quorum: bool
+    queue_arguments: Mapping[str, object] | None
     exclusive: bool
     prefetch: int
     retry: RetryPolicy | None
@@ -53,7 +54,7 @@ class RabbitSettings(TypedDict, total=False):
 
 
 #: Options of a RabbitMQ broker that only one of its two connections understands.
-CONSUMING = frozenset(("queue", "quorum", "exclusive", "prefetch", "retry", "store"))
+CONSUMING = frozenset(("queue", "quorum", "queue_arguments", "exclusive", "prefetch", "retry", "store"))
 PUBLISHING = frozenset(("spool", "spool_limits", "reject_unroutable"))
 
 

@@ -9,13 +9,14 @@ from pylib.errors import AccessRefused, DependencyError
 
 __all__ = ["Patience", "Reconnect"]
 
-Reconnect = bool | Literal["unless_refused", "after_first"]
+Reconnect = bool | Literal["unless_refused", "after_first", "until_first"]
 """What a failed connection leads to.
 
 True              it is made again, for as long as it takes
 "unless_refused"  the same, but a broker that refuses us at the very first connection (password, permission, TLS) ends
                   the application: somebody has to mend the settings
 "after_first"     it has to succeed at once; after that it is made again
+"until_first"     it is waited for; once it was up, its loss ends the application with exit code 1
 False             any failure ends the application with exit code 1, to be restarted from outside
 """
 
@@ -40,6 +41,8 @@ class Patience:
         """It failed or was lost: whether that is the end of the thread."""
         if isinstance(self._reconnect, bool):
             return not self._reconnect
+        if self._reconnect == "until_first":
+            return self._connected
         if self._connected:
             return False
         self._failures += 1

@@ -1,0 +1,125 @@
+"""One hub of several decides; the others wait. RabbitMQ chooses which, and chooses again when that one is gone.
+
+Each hub of a group consumes from one queue that RabbitMQ gives to a single active consumer (RabbitMQ guide "Consumers").
+What is in it means nothing: whoever is given it is the active one, keeps it unacknowledged, and stays active until its
+connection is lost. It then ends, to be started again from outside as one of those that wait, and RabbitMQ gives what it
+held to the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Final
+
+import zmq
+from zmq.error import Again
+
+from pylib.app import AppThread, LoopThread
+from pylib.brokers.addresses import Address, TlsOptions
+from pylib.rabbit import RabbitMQConsumer, RabbitMQRelay
+from pylib.runtime.here import HERE
+from pylib.runtime.loop import READ, Loop
+from pylib.runtime.receipts import Receipt
+from pylib.zmq import Closable
+
+__all__ = ["Standby"]
+
+log = logging.getLogger("event_processor.standby")
+
+#: Seconds after which the token is exchanged for a fresh one. RabbitMQ closes the channel of a consumer that keeps a delivery
+#: for longer than its `consumer_timeout`, which is 30 minutes by default.
+EXCHANGE_EVERY: Final = 600.0
+_URL: Final = "inproc://hub-token"
+_URL_OUT: Final = "inproc://hub-token-out"
+
+
+class Standby(LoopThread, Closable):
+    """Waits until this hub is the active one of its group. ``active`` is set then, once; it is never taken back, since a hub
+    that is no longer active ends (exit code 1).
+
+    :param group: what the hubs that stand in for each other have in common.
+    :param exchange: the hub's topic exchange; the token's queue is bound to it.
+    """
+
+    def __init__(
+        self, addresses: tuple[Address, ...], exchange: str, group: str, *, tls: TlsOptions | None = None,
+        exchange_every: float = EXCHANGE_EVERY,
+    ) -> None:  # fmt: skip
+        AppThread.__init__(self, name="Standby")
+        Closable.__init__(self, connect_url=_URL)
+        self.active = threading.Event()
+        self._key = f"hub.{group}.token"
+        self._every = exchange_every
+        self._held: tuple[Receipt, ...] = ()
+        self._outlet = self.get_socket(zmq.PUSH)
+        self._outlet.connect(_URL_OUT)
+        self._out = RabbitMQRelay(
+            _URL_OUT, addresses, exchange, name="Standby, way out", wait=True, tls=tls, reconnect="until_first"
+        )
+        self._in = RabbitMQConsumer(
+            {"": _URL},
+            lambda delivery: (("", delivery.address),),
+            addresses,
+            exchange,
+            self._key,
+            name="Standby, way in",
+            queue=f"event_processor.{group}.active",
+            queue_arguments={"x-single-active-consumer": True, "x-max-length": 1},
+            prefetch=1,
+            retry=None,
+            # A hub that does not hear RabbitMQ does not know whether it is still the active one.
+            reconnect="until_first",
+            tls=tls,
+            on_ready=self._offer,
+        )
+
+    def start(self) -> None:
+        """Start waiting. Returns at once."""
+        for thread in (self._out, self._in):
+            thread.start()
+        super().start()
+
+    def arrange(self, loop: Loop) -> None:
+        loop.watch(self.socket, READ, lambda mask: self._take())
+        loop.call_later(self._every, lambda: self._renew(loop))
+
+    def cleanup(self) -> None:
+        """Give the token back: RabbitMQ has the next one then, without waiting for our connection to be found dead."""
+        held, self._held = self._held, ()
+        for receipt in held:
+            receipt.release()
+
+    def _offer(self) -> None:
+        """The queue is there: see to it that something is in it. On the consumer's thread, at each connection."""
+        loop = self.member.loop
+        if loop is not None:
+            loop.post(self._send)
+
+    def _send(self) -> None:
+        self._outlet.send_pyobj((self._key, b"active"))
+
+    def _take(self) -> None:
+        try:
+            _, _ = self.socket.take()
+        except Again:
+            return
+        before, self._held = self._held, HERE.receipts
+        HERE.receipts = ()
+        for receipt in before:
+            receipt.release()
+        if not self.active.is_set():
+            log.info("This hub is the active one of its group.")
+            self.active.set()
+
+    def _renew(self, loop: Loop) -> None:
+        """Put a fresh token into the queue, then acknowledge the old one: as the single active consumer we are given it."""
+        loop.call_later(self._every, lambda: self._renew(loop))
+        if self._held:
+            receipt = self.runtime.receipts.open(lambda receipt: loop.post(self._let_go), label=self._key)
+            self._outlet.send_enclosed((self._key, b"active"), receipt)
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, ()
+        for receipt in held:
+            receipt.release()

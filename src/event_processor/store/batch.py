@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, tzinfo
 from typing import Final, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Table, and_, func, select
+from sqlalchemy import Connection, Table, select
 
 from event_processor.domain.outcome import Scope, Step
 from event_processor.store import tables as t
-from event_processor.store.meters import Registers, Total, TotalKey, totals_of
-from event_processor.store.records import ImageRecord, NotificationRecord, Record
+from event_processor.store.records import ImageRecord, MeterRecord, NotificationRecord, Record
 from event_processor.store.rows import STEP_COLUMNS, OutcomeRows, Row, step_of
 
 __all__ = ["BatchWriter", "Settled", "Written"]
@@ -40,14 +38,10 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class BatchWriter:
-    """The statements of the writer for one connection. Belongs to the connection's thread.
+    """The statements of the writer for one connection. Belongs to the connection's thread."""
 
-    :param zone: the time zone in which meters' days and months begin.
-    """
-
-    def __init__(self, connection: Connection, zone: tzinfo = UTC) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._zone = zone
         self._mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
         self._events = self._insert(
             t.events, ("id", "cause", "at", "device", "kind", "type", "topic", "active", "body"),
@@ -67,21 +61,19 @@ class BatchWriter:
             "INSERT INTO meta (key, value) VALUES ('last_event', ?) ON CONFLICT (key) DO UPDATE "
             "SET value = CAST(CAST(meta.value AS BIGINT) + CAST(excluded.value AS BIGINT) AS TEXT) RETURNING value"
         )
-        self._readings = self._insert(t.readings, ("meter", "at", "register", "minute"), "ON CONFLICT DO NOTHING")
+        self._readings = self._insert(t.readings, ("meter", "at", "register", "delta", "minute"), "ON CONFLICT DO NOTHING")
         self._totals = self._insert(
-            t.totals, ("meter", "span", "start", "amount", "samples", "lowest", "highest"),
-            "ON CONFLICT (meter, span, start) DO UPDATE SET amount = totals.amount + excluded.amount, "
-            "samples = totals.samples + excluded.samples, "
-            f"lowest = {self._extreme('lowest', '<')}, highest = {self._extreme('highest', '>')}",
-        )  # fmt: skip
+            t.totals,
+            ("meter", "span", "start", "amount", "samples"),
+            "ON CONFLICT (meter, span, start) DO UPDATE "
+            "SET amount = totals.amount + excluded.amount, samples = totals.samples + excluded.samples",
+        )
         self._notifications = self._insert(
             t.notifications, ("step_id", "target", "title", "body", "at", "status", "attempts", "reason")
         )
         self._images = self._insert(
             t.images, ("name", "device", "at", "size", "sha256", "content_type", "cause"), "ON CONFLICT (name) DO NOTHING"
         )
-        self._registers = Registers(self._last_registers())
-        connection.commit()
 
     def write(
         self,
@@ -98,7 +90,6 @@ class BatchWriter:
         :raises sqlalchemy.exc.SQLAlchemyError: nothing was stored; the caller rolls back.
         """
         connection = self._connection
-        self._registers.forget()
         with connection.begin():
             ids, repeated = self._write_events(outcomes)
             fresh = outcomes
@@ -116,13 +107,9 @@ class BatchWriter:
             for rows in fresh:
                 merged.update(rows.changes)
             self._write_state(merged, now)
-            readings = [rows.reading for rows in fresh if rows.reading is not None]
-            if readings:
-                self._many(self._readings, [(r.meter, r.at, r.register, r.minute) for r in readings])
-                self._write_totals(totals_of(readings, self._registers, self._zone))
+            self._write_meters([r for r in records if isinstance(r, MeterRecord) and r.cause not in repeated])
             self._many(self._settle, [(s.status, s.at, s.reason, s.step) for s in settled])
             self._write_records(records)
-        self._registers.keep()
         return Written(ids, repeated)
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -157,10 +144,16 @@ class BatchWriter:
         self._many(self._forget, [key for key, value in changes.items() if value is None])
         self._many(self._state, [(*key, value, now) for key, value in changes.items() if value is not None])
 
-    def _write_totals(self, found: Mapping[TotalKey, Total]) -> None:
-        self._many(self._totals, [
-            (*key, total.amount, total.samples, total.lowest, total.highest) for key, total in found.items()
-        ])  # fmt: skip
+    def _write_meters(self, records: Sequence[MeterRecord]) -> None:
+        readings = [record.reading for record in records if record.reading is not None]
+        self._many(self._readings, [(r.entity, r.at, r.register, r.delta, r.minute) for r in readings])
+        sums: dict[tuple[str, str, float], list[float]] = {}
+        for record in records:
+            for added in record.added:
+                amounts = sums.setdefault((added.entity, added.span, added.start), [0.0, 0])
+                amounts[0] += added.amount
+                amounts[1] += 1
+        self._many(self._totals, [(*key, amount, int(count)) for key, (amount, count) in sums.items()])
 
     def _write_records(self, records: Sequence[Record]) -> None:
         self._many(self._notifications, [
@@ -170,17 +163,6 @@ class BatchWriter:
         self._many(self._images, [
             (r.name, r.device, r.at, r.size, r.sha256, r.content_type, r.cause) for r in records if isinstance(r, ImageRecord)
         ])  # fmt: skip
-
-    def _last_registers(self) -> dict[str, float]:
-        latest = (
-            select(t.readings.c.meter, func.max(t.readings.c.at).label("at"))
-            .where(t.readings.c.register.is_not(None))
-            .group_by(t.readings.c.meter)
-            .subquery()
-        )
-        same = and_(t.readings.c.meter == latest.c.meter, t.readings.c.at == latest.c.at)
-        query = select(t.readings.c.meter, t.readings.c.register).join(latest, same)
-        return {meter: register for meter, register in self._connection.execute(query) if register is not None}
 
     def _many(self, statement: str, rows: Sequence[Row]) -> None:
         if rows:
@@ -192,13 +174,6 @@ class BatchWriter:
 
     def _sql(self, statement: str) -> str:
         return statement.replace("?", self._mark)
-
-    @staticmethod
-    def _extreme(column: str, sign: str) -> str:
-        return (
-            f"CASE WHEN totals.{column} IS NULL OR excluded.{column} {sign} totals.{column} "
-            f"THEN excluded.{column} ELSE totals.{column} END"
-        )
 
 
 def _slices(values: list[Value]) -> Iterable[list[Value]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from datetime import tzinfo
 from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
@@ -41,7 +40,7 @@ log = logging.getLogger("event_processor.store")
 MOST_UNSTORED: Final = 5000
 """Outcomes kept in memory while the store cannot be written. Of older ones the state is kept, and their history is lost."""
 
-MOST_CAUSES: Final = 20_000
+MOST_CAUSES: Final = 50_000
 """Causes that a start reads, so that what a broker delivers again is not decided again."""
 
 SLICE: Final = 500
@@ -105,11 +104,10 @@ class Stored(msgspec.Struct, frozen=True):
 class Keeper:
     """Belongs to the writer's thread, but for ``health``. Never raises what a failing store raises: it says so instead."""
 
-    def __init__(self, database: Database, outbox: Outbox, clock: Clock, zone: tzinfo) -> None:
+    def __init__(self, database: Database, outbox: Outbox, clock: Clock) -> None:
         self._database = database
         self._outbox = outbox
         self._clock = clock
-        self._zone = zone
         self._batches: BatchWriter | None = None
         self._unstored: deque[OutcomeRows] = deque()
         self._records: deque[Record] = deque(maxlen=MOST_UNSTORED)
@@ -259,7 +257,7 @@ class Keeper:
         self._batches = None
         try:
             before = self._database.open()
-            self._batches = BatchWriter(self._database.connection, self._zone)
+            self._batches = BatchWriter(self._database.connection)
         except (StoreDamaged, DBAPIError) as error:
             if not damaged(error) or self._database.file is None:
                 raise
@@ -273,7 +271,7 @@ class Keeper:
         self._quarantined = kept = quarantine(file, self._clock.time())
         self._database.open()
         saved = salvage(kept, self._database.connection)
-        self._batches = BatchWriter(self._database.connection, self._zone)
+        self._batches = BatchWriter(self._database.connection)
         said = ", ".join(f"{count} of {table}" for table, count in saved.items() if count) or "nothing"
         what = str(error) if isinstance(error, StoreDamaged) else f"The store {file}: {say(error)}"
         log.error(

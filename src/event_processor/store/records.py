@@ -1,4 +1,4 @@
-"""What the writer takes besides outcomes: what became of a notification, and a picture's entry."""
+"""What the writer takes besides outcomes: what a meter's reading adds, what became of a notification, a picture's entry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["ImageRecord", "NotificationRecord", "Record"]
+from event_processor.domain.meter_periods import Added
+from event_processor.domain.meters import Reading
+
+__all__ = ["ImageRecord", "MeterRecord", "NotificationRecord", "Record"]
+
+
+class MeterRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``domain.meters.measure`` made of a reading. Send it in one list with the outcome of the same ``cause``: both are
+    stored or neither, and of a cause that is stored already nothing is added twice."""
+
+    cause: str
+    reading: Reading | None
+    added: tuple[Added, ...] = ()
 
 
 class NotificationRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,4 +46,4 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     cause: str | None = None
 
 
-Record: TypeAlias = NotificationRecord | ImageRecord
+Record: TypeAlias = MeterRecord | NotificationRecord | ImageRecord

@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import Connection, Table, delete, exists, select, text, tuple_
 
 from event_processor.store import tables as t
+from event_processor.store.images import ImageSweep
 
 __all__ = ["Limits", "Sweep"]
 
@@ -47,11 +48,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Sweep:
     """One writer's retention. Belongs to its thread.
 
+    :param images: the pictures on disk, to be forgotten as well.
     :param every_s: seconds between two looks when there is nothing to do; ``pause_s`` while there is.
     """
 
-    def __init__(self, limits: Limits, *, every_s: float = 60.0, pause_s: float = 0.02) -> None:
+    def __init__(
+        self, limits: Limits, *, images: ImageSweep | None = None, every_s: float = 60.0, pause_s: float = 0.02
+    ) -> None:
         self.limits = limits
+        self._images = images
         self.every_s = every_s
         self.pause_s = pause_s
         self.forgotten = 0
@@ -85,6 +90,8 @@ class Sweep:
                 return gone
         gone = connection.execute(delete(t.sessions).where(t.sessions.c.expires_at < now)).rowcount
         if gone:
+            return gone
+        if self._images is not None and (gone := self._images.run(connection, now)):
             return gone
         return self._events(connection, None) if self._too_large(connection) else 0
 

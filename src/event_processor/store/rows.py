@@ -13,7 +13,6 @@ import msgspec
 
 from event_processor.domain.events import Event
 from event_processor.domain.outcome import Check, Evaluation, Outcome, Scope, Step
-from event_processor.store.meters import Reading, reading_of
 from event_processor.store.tables import PENDING
 from pylib.errors import Rejected
 
@@ -35,7 +34,7 @@ _checks: Final = msgspec.json.Decoder(tuple[Check, ...])
 class OutcomeRows:
     """One outcome, made into rows that only lack the event's number, which comes first in each."""
 
-    __slots__ = ("changes", "evaluations", "event", "outcome", "reading", "steps")
+    __slots__ = ("changes", "evaluations", "event", "outcome", "steps")
 
     def __init__(
         self,
@@ -44,14 +43,12 @@ class OutcomeRows:
         evaluations: Sequence[Row],
         steps: Sequence[Row],
         changes: Mapping[tuple[Scope, str], str | None],
-        reading: Reading | None,
     ) -> None:
         self.outcome = outcome
         self.event = event
         self.evaluations = evaluations
         self.steps = steps
         self.changes = changes
-        self.reading = reading
 
 
 def rows_of(outcome: Outcome) -> OutcomeRows:
@@ -77,7 +74,7 @@ def rows_of(outcome: Outcome) -> OutcomeRows:
         changes = {(c.scope, c.key): None if c.value is None else c.value.decode() for c in outcome.changes}
     except (TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
         raise Rejected(f"the outcome of {outcome.cause!r} cannot be written down: {error}") from error
-    return OutcomeRows(outcome, head, evaluations, steps, changes, None if event is None else reading_of(event))
+    return OutcomeRows(outcome, head, evaluations, steps, changes)
 
 
 def event_of(body: str) -> Event:

@@ -149,6 +149,7 @@ readings: Final = Table(
     Column("meter", Text, primary_key=True),
     Column("at", _Time, primary_key=True),
     Column("register", _Time),
+    Column("delta", _Time),
     Column("minute", _Time),
     Index("ix_readings_at", "at"),
 )
@@ -161,8 +162,6 @@ totals: Final = Table(
     Column("start", _Time, primary_key=True),
     Column("amount", _Time, nullable=False),
     Column("samples", Integer, nullable=False),
-    Column("lowest", _Time),
-    Column("highest", _Time),
 )
 
 notifications: Final = Table(

@@ -16,7 +16,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import UTC, tzinfo
 from typing import Any, Final, TypeAlias, TypeVar
 
 import zmq
@@ -27,8 +26,8 @@ from event_processor.domain.outcome import Outcome
 from event_processor.store.database import Database
 from event_processor.store.keeper import Keeper, Loaded, StoreHealth
 from event_processor.store.outbox import Outbox, Ticket
-from event_processor.store.records import ImageRecord, NotificationRecord, Record
-from event_processor.store.retention import Limits, Sweep
+from event_processor.store.records import ImageRecord, MeterRecord, NotificationRecord, Record
+from event_processor.store.retention import Sweep
 from event_processor.store.rows import OutcomeRows, rows_of
 from event_processor.store.sinks import URL_STORE, Sink, default_sinks
 from pylib.app import LoopThread, RestartPolicy
@@ -70,8 +69,7 @@ class StoreWriter(LoopThread, Closable):
 
     :param url: a SQLite file or ``postgresql://...``.
     :param sinks: where the steps of each kind go.
-    :param zone: the time zone in which meters' days and months begin.
-    :param limits: how much is kept; None keeps everything.
+    :param sweep: forgets what is too old or too much; None keeps everything.
     :param database: instead of ``url``, for tests.
     """
 
@@ -81,8 +79,7 @@ class StoreWriter(LoopThread, Closable):
         *,
         source_url: str = URL_STORE,
         sinks: Mapping[str, Sink] | None = None,
-        zone: tzinfo = UTC,
-        limits: Limits | None = None,
+        sweep: Sweep | None = None,
         name: str | None = None,
         restart: RestartPolicy = STOP,
         deadline: float = DEFAULT_DEADLINE,
@@ -96,8 +93,8 @@ class StoreWriter(LoopThread, Closable):
             lanes[kind][1].connect(sink.url)
         clock = self.runtime.clock
         self._outbox = Outbox(lanes, self.runtime.receipts, clock.time, self._ring)
-        self._keeper = Keeper(database or Database(url), self._outbox, clock, zone)
-        self._sweep = Sweep(limits) if limits is not None else None
+        self._keeper = Keeper(database or Database(url), self._outbox, clock)
+        self._sweep = sweep
         self._tasks: deque[Callable[[], None]] = deque()
         self._noting = self._syncing = self._ending = False
         self._retry = FIRST_RETRY
@@ -312,7 +309,7 @@ def _read(message: object) -> tuple[list[OutcomeRows], list[Record]]:
     """What came down the pipe, as rows. Raises ``Rejected``."""
     if isinstance(message, Outcome):
         return [rows_of(message)], []
-    if isinstance(message, NotificationRecord | ImageRecord):
+    if isinstance(message, MeterRecord | NotificationRecord | ImageRecord):
         return [], [message]
     if not isinstance(message, Sequence) or isinstance(message, str | bytes):
         raise Rejected(f"the store takes outcomes and records, not {type(message).__name__}")

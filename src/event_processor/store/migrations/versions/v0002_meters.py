@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("meter", sa.Text),
         sa.Column("at", TIME),
         sa.Column("register", TIME),
+        sa.Column("delta", TIME),
         sa.Column("minute", TIME),
         sa.PrimaryKeyConstraint("meter", "at", name="pk_readings"),
     )
@@ -39,8 +40,6 @@ def upgrade() -> None:
         sa.Column("start", TIME),
         sa.Column("amount", TIME, nullable=False),
         sa.Column("samples", sa.Integer, nullable=False),
-        sa.Column("lowest", TIME),
-        sa.Column("highest", TIME),
         sa.PrimaryKeyConstraint("meter", "span", "start", name="pk_totals"),
     )
     op.create_table(

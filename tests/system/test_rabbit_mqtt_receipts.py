@@ -81,9 +81,14 @@ def send(broker: Mosquitto, topic: str, *payloads: bytes) -> None:
     client.loop_stop()
 
 
-def pubacks(broker: Mosquitto, client_id: str) -> int:
-    """PUBACKs that Mosquitto has received from a client, by its log."""
-    return broker.log_text().count(f"Received PUBACK from {client_id}")
+@pytest.fixture
+def sensors(mosquitto: Mosquitto, fault_proxy_factory: FaultProxyFactory) -> FaultProxy:
+    """The line to the MQTT broker, which counts what is acknowledged."""
+    return fault_proxy_factory(mosquitto.port, mosquitto.host)
+
+
+def pubacks(line: FaultProxy) -> int:
+    return line.seen("PUBACK", "to_broker")
 
 
 def up(thread: Any, ready: threading.Event) -> None:
@@ -116,32 +121,32 @@ def kept(node: RabbitMQ, last: object) -> list[Any]:
 
 
 def test_an_mqtt_delivery_is_acknowledged_after_rabbitmqs_confirm_and_survives_its_death(
-    runtime: Runtime, mosquitto: Mosquitto, mortal_rabbit: RabbitMQ
+    runtime: Runtime, mosquitto: Mosquitto, sensors: FaultProxy, mortal_rabbit: RabbitMQ
 ) -> None:
     ready = [threading.Event(), threading.Event()]
     relay = RabbitMQRelay(RELAY, mortal_rabbit.address, "home", "me", on_ready=ready[0].set)
     turn = Turn(URL_HEARTBEAT_NANNY, RELAY, "event.notify.x")
-    subscriber = MqttSubscriber(mosquitto.address, "sensor/#", client_id="receipts", on_ready=ready[1].set)
+    subscriber = MqttSubscriber(f"mqtt://{sensors.address}", "sensor/#", client_id="receipts", on_ready=ready[1].set)
     up(relay, ready[0])
     turn.start()
     up(subscriber, ready[1])
     send(mosquitto, "sensor/door", b"1")
     assert kept(mortal_rabbit, last=1) == [1]
     deadline = time.monotonic() + PATIENCE
-    while pubacks(mosquitto, "receipts") < 1:
+    while pubacks(sensors) < 1:
         assert time.monotonic() < deadline, "a confirmed message is never acknowledged"
         turn.handled.acquire(timeout=0.02)
     mortal_rabbit.kill()
     send(mosquitto, "sensor/door", b"2", b"3")
     assert turn.handled.acquire(timeout=PATIENCE)
     assert not turn.join(0.5)
-    assert pubacks(mosquitto, "receipts") == 1, "acknowledged before RabbitMQ had it"
+    assert pubacks(sensors) == 1, "acknowledged before RabbitMQ had it"
     assert len(runtime.receipts) == 2
     mortal_rabbit.start()
     # What was read from the killed node without being remembered there comes again: count each once.
     assert [n for n in dict.fromkeys(kept(mortal_rabbit, last=3)) if n != 1] == [2, 3]
     deadline = time.monotonic() + PATIENCE
-    while pubacks(mosquitto, "receipts") < 3:
+    while pubacks(sensors) < 3:
         assert time.monotonic() < deadline
         turn.join(0.02)
 
@@ -149,11 +154,12 @@ def test_an_mqtt_delivery_is_acknowledged_after_rabbitmqs_confirm_and_survives_i
 def test_an_amqp_delivery_is_acknowledged_after_the_mqtt_brokers_puback(
     runtime: Runtime, mosquitto: Mosquitto, rabbitmq: Vhost, fault_proxy_factory: FaultProxyFactory
 ) -> None:
-    proxy: FaultProxy = fault_proxy_factory(mosquitto.port)
+    proxy: FaultProxy = fault_proxy_factory(mosquitto.port, mosquitto.host)
     ready = [threading.Event(), threading.Event()]
     subscriber = MqttSubscriber(f"mqtt://{proxy.address}", sink_url=None, keepalive=60, on_ready=ready[0].set)
     turn = Turn("inproc://from-rabbit", URL_MQTT_PUBLISH, "device/siren")
-    listener = ZMQListener("inproc://from-rabbit", rabbitmq.address, "home", "event.#", queue="mine", on_ready=ready[1].set)
+    orders = fault_proxy_factory(rabbitmq.address)
+    listener = ZMQListener("inproc://from-rabbit", orders.url, "home", "event.#", queue="mine", on_ready=ready[1].set)
     up(subscriber, ready[0])
     turn.start()
     up(listener, ready[1])
@@ -162,24 +168,24 @@ def test_an_amqp_delivery_is_acknowledged_after_the_mqtt_brokers_puback(
         connection.channel().basic_publish("home", "event.control.x", msgspec.msgpack.encode("go"))
         assert turn.handled.acquire(timeout=PATIENCE)
         turn.join(0.5)
-        assert unacknowledged(rabbitmq) == 1, "acknowledged before the PUBACK"
+        assert orders.seen("basic.deliver") == 1
+        assert orders.seen("basic.ack", "to_broker") == 0, "acknowledged before the PUBACK"
         proxy.thaw("to_client")
-        deadline = time.monotonic() + PATIENCE
-        while unacknowledged(rabbitmq):
-            assert time.monotonic() < deadline, "never acknowledged"
+        orders.wait_for("basic.ack", direction="to_broker", timeout=PATIENCE)
+        # What RabbitMQ had not taken for acknowledged would be back in its queue.
+        assert listener.stop()
+        assert connection.channel().queue_declare("mine", passive=True).method.message_count == 0
     assert len(runtime.receipts) == 0
-
-
-def unacknowledged(vhost: Vhost) -> int:
-    name = f'rabbit_misc:r(<<"{vhost.name}">>, queue, <<"mine">>)'
-    query = f"{{ok, Q}} = rabbit_amqqueue:lookup({name}), rabbit_amqqueue:info(Q, [messages_unacknowledged])"
-    answer = vhost.node.evaluate(query)
-    return int(answer.rpartition(",")[2].strip(" }]"))
 
 
 @pytest.mark.parametrize("failures", [MOST_TRIES - 1, MOST_TRIES])
 def test_a_failing_handler_is_tried_again_and_its_message_set_aside_after_four_tries(
-    runtime: Runtime, mosquitto: Mosquitto, rabbitmq: Vhost, caplog: pytest.LogCaptureFixture, failures: int
+    runtime: Runtime,
+    mosquitto: Mosquitto,
+    sensors: FaultProxy,
+    rabbitmq: Vhost,
+    caplog: pytest.LogCaptureFixture,
+    failures: int,
 ) -> None:
     with closing(rabbitmq.connect()) as connection:
         channel = connection.channel()
@@ -189,7 +195,7 @@ def test_a_failing_handler_is_tried_again_and_its_message_set_aside_after_four_t
         ready = [threading.Event(), threading.Event()]
         relay = RabbitMQRelay(RELAY, rabbitmq.address, "home", "me", on_ready=ready[0].set)
         stubborn = Stubborn(URL_HEARTBEAT_NANNY, RELAY, failures)
-        subscriber = MqttSubscriber(mosquitto.address, "sensor/#", client_id="receipts", on_ready=ready[1].set,
+        subscriber = MqttSubscriber(f"mqtt://{sensors.address}", "sensor/#", client_id="receipts", on_ready=ready[1].set,
                                     retry=RetryPolicy(tries=MOST_TRIES))  # fmt: skip
         up(relay, ready[0])
         stubborn.start()
@@ -204,11 +210,11 @@ def test_a_failing_handler_is_tried_again_and_its_message_set_aside_after_four_t
                 break
         assert sorted(arrived) == expected
     deadline = time.monotonic() + PATIENCE
-    while pubacks(mosquitto, "receipts") < 2:
+    while pubacks(sensors) < 2:
         assert time.monotonic() < deadline, "not acknowledged in the end"
         stubborn.join(0.02)
-    acknowledged = [line for line in mosquitto.log_text().splitlines() if "Received PUBACK from receipts" in line]
-    assert ["Mid: 1" in acknowledged[0], "Mid: 2" in acknowledged[1]] == [True, True], "out of the order of arrival"
+    acknowledged = [head[2:] for head in sensors.heads("PUBACK", "to_broker")]
+    assert acknowledged == [b"\0\x01", b"\0\x02"], "out of the order of arrival"
 
     def given_up_on() -> list[str]:
         return [r.getMessage() for r in caplog.records if f"after {MOST_TRIES} tries" in r.getMessage()]

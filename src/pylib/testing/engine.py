@@ -27,7 +27,7 @@ class Engine:
         self.links: list[Link] = []
         self.toxics: dict[Direction, Toxic] = {direction: Toxic() for direction in BOTH}
         self.budgets: dict[Direction, int | None] = dict.fromkeys(BOTH)
-        self._upstream = upstream
+        self.upstream = upstream
         self._script = script
         self._listener: socket.socket | None = None
         self._commands: deque[tuple[Callable[[], None], threading.Event]] = deque()
@@ -146,7 +146,7 @@ class Engine:
             return
         self.accepted += 1
         try:
-            broker = socket.create_connection(self._upstream, timeout=_CONNECT_SECONDS)
+            broker = socket.create_connection(self.upstream, timeout=_CONNECT_SECONDS)
         except OSError:
             reset(client)
             return

@@ -77,6 +77,16 @@ class FaultProxy:
         return urlunsplit(parts._replace(netloc=f"{login}{at}{self.address}"))
 
     @property
+    def upstream_url(self) -> str:
+        """The broker's own address."""
+        return self._upstream_url or f"tcp://{self.upstream[0]}:{self.upstream[1]}"
+
+    @property
+    def upstream(self) -> tuple[str, int]:
+        """Host and port of the broker itself."""
+        return self._engine.upstream
+
+    @property
     def host(self) -> str:
         return self._engine.host
 
@@ -159,6 +169,10 @@ class FaultProxy:
     def seen(self, kind: str, direction: Direction | None = None) -> int:
         """How many frames of a kind have come so far, lost ones included."""
         return self._script.seen(known_kind(kind), direction)
+
+    def heads(self, kind: str, direction: Direction | None = None) -> list[bytes]:
+        """How each of the last 10,000 frames of a kind begins, at most 64 bytes of it: a whole PUBACK, say."""
+        return self._script.heads(known_kind(kind), direction)
 
     def wait_for(self, kind: str, count: int = 1, direction: Direction | None = None, timeout: float = 5.0) -> None:
         """Return when ``count`` frames of a kind have come since the start; AssertionError after ``timeout`` seconds."""

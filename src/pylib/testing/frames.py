@@ -32,10 +32,11 @@ _MOST_CHANNELS: Final = 65_535
 
 @dataclass(slots=True)
 class Frame:
-    """One frame on its way. ``action`` is decided at its first byte and holds for all of it."""
+    """One frame on its way. ``action`` is decided at its first byte and holds for all of it; ``head`` is how it begins."""
 
     kind: str
     action: str = "pass"
+    head: bytearray = field(default_factory=bytearray)
     copy: list[bytes] = field(default_factory=list)
     body_left: int = 0
 

@@ -11,12 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pylib.testing.frames import Detector, Part, Splitter
+from pylib.testing.frames import Detector, Frame, Part, Splitter
 
 Direction = Literal["to_broker", "to_client"]
 BOTH: tuple[Direction, Direction] = ("to_broker", "to_client")
 # Past this a sender is no longer read, so that a frozen or slow side fills its peer's buffers as a real one would.
 HELD_BYTES = 262_144
+# How many frames are remembered, and how much of each: enough to read the numbers in a test's last few thousand.
+REMEMBERED = 10_000
+HEAD_BYTES = 64
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -60,16 +63,22 @@ class Script:
     def __init__(self) -> None:
         self.rules: list[Rule] = []
         self._seen: Counter[tuple[Direction, str]] = Counter()
+        self._frames: deque[tuple[Direction, Frame]] = deque(maxlen=REMEMBERED)
         self._changed = threading.Condition()
 
-    def action(self, kind: str, direction: Direction) -> str:
+    def decide(self, frame: Frame, direction: Direction) -> None:
         """Count a frame and say what happens to it."""
-        with self._changed:
-            self._seen[direction, kind] += 1
-            self._changed.notify_all()
         # Every rule counts every frame, so that one rule does not hide frames from another.
-        found = [rule.action for rule in self.rules if rule.decides(kind, direction)]
-        return found[0] if found else "pass"
+        found = [rule.action for rule in self.rules if rule.decides(frame.kind, direction)]
+        frame.action = found[0] if found else "pass"
+        with self._changed:
+            self._seen[direction, frame.kind] += 1
+            self._frames.append((direction, frame))
+            self._changed.notify_all()
+
+    def heads(self, kind: str, direction: Direction | None) -> list[bytes]:
+        with self._changed:
+            return [bytes(each.head) for way, each in self._frames if each.kind == kind and direction in (None, way)]
 
     def seen(self, kind: str, direction: Direction | None) -> int:
         with self._changed:
@@ -155,8 +164,10 @@ class Flow:
         frame = part.frame
         if frame is None:
             return part.data
+        if len(frame.head) < HEAD_BYTES:
+            frame.head += part.data[: HEAD_BYTES - len(frame.head)]
         if part.first:
-            frame.action = self._script.action(frame.kind, self.direction)
+            self._script.decide(frame, self.direction)
             # From here on a broker may speak of itself at any time.
             self.opened = self.opened or frame.kind == "connection.open-ok"
         if frame.action == "cut":
@@ -167,7 +178,8 @@ class Flow:
         if frame.action == "duplicate":
             frame.copy.append(part.data)
             if part.last:
-                return part.data + b"".join(frame.copy)
+                whole, frame.copy = b"".join(frame.copy), []
+                return part.data + whole
         return part.data
 
     def _hold(self, due: float, data: bytes) -> None:

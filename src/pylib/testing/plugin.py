@@ -40,9 +40,9 @@ class MosquittoFactory(Protocol):
 
 
 class FaultProxyFactory(Protocol):
-    """``fault_proxy_factory(port)`` returns a running proxy in front of a loopback port, stopped after the test."""
+    """``fault_proxy_factory(port)``, or ``(url)``, returns a running proxy in front of a broker, stopped after the test."""
 
-    def __call__(self, upstream_port: int, upstream_host: str = ...) -> FaultProxy: ...
+    def __call__(self, upstream: int | str, upstream_host: str = ...) -> FaultProxy: ...
 
 
 class RabbitMQFactory(Protocol):
@@ -255,8 +255,9 @@ def fault_proxy_factory() -> Iterator[FaultProxyFactory]:
     """Make proxies that misbehave on request, between a program and its broker."""
     with ExitStack() as stack:
 
-        def make(upstream_port: int, upstream_host: str = LOOPBACK) -> FaultProxy:
-            return stack.enter_context(FaultProxy(upstream_port, upstream_host))
+        def make(upstream: int | str, upstream_host: str = LOOPBACK) -> FaultProxy:
+            proxy = FaultProxy.before(upstream) if isinstance(upstream, str) else FaultProxy(upstream, upstream_host)
+            return stack.enter_context(proxy)
 
         yield make
 

@@ -128,6 +128,7 @@ class ServerThread:
         thread.join(CLOSE_DEADLINE)
         if thread.is_alive():
             raise ShutdownTimeout(f"{self._name} did not end within {CLOSE_DEADLINE:g} s\n{stack_of(thread)}")
+        member.gate.close()  # whoever keeps the closed server keeps no descriptor
 
     # -- on the thread -----------------------------------------------------------------------------------------------
 

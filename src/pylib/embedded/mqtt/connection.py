@@ -91,9 +91,9 @@ class Connection:
         """Bytes have arrived. What breaks the rules ends the connection, and nothing is raised."""
         try:
             for first, body in self._reader.feed(data):
-                self._handle(wire.parse(first, body))
                 if self._ended:
                     return
+                self._handle(wire.parse(first, body))
         except wire.VersionRefused as version:
             if self._session is not None:
                 self.end("it sent a second CONNECT (section 3.1)")

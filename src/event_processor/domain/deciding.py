@@ -5,6 +5,7 @@ Nothing here changes the state: all goes into the turn's draft.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from event_processor.domain import guards
@@ -18,7 +19,7 @@ from event_processor.domain.outcome import Check, Evaluation, Outcome
 from event_processor.domain.registry import Registry
 from event_processor.domain.rulebook import CompiledRule, Rulebook
 from event_processor.domain.rules import Trigger
-from event_processor.domain.state import HubState
+from event_processor.domain.state import SHARED, HubState
 from event_processor.domain.turn import MOST_CHAINED, Turn
 
 __all__ = ["decide_event", "drain", "happen", "hold_is_over", "take_availability", "take_event"]
@@ -43,14 +44,25 @@ def take_event(turn: Turn, event: Event) -> None:
             )
         return
     same = before is not None and before.known and (before.value, before.active) == (event.value, event.active)
+    key, kind, value = event.device, event.type, event.value
+    if before is None:
+        # This is kept for every entity there is, so what is equal to something kept already should be the same object.
+        entity = turn.registry.entity(key)
+        key, kind = (key, sys.intern(kind)) if entity is None else (entity.key, sys.intern(kind or entity.type))
+    elif not kind or kind == before.type:
+        kind = before.type
+    if same and before is not None:
+        value = before.value
+    elif isinstance(value, str) and len(value) <= SHARED:
+        value = sys.intern(value)
     turn.draft.values.put(
-        event.device,
+        key,
         Seen(
-            event.value,
+            value,
             event.active,
             turn.now if before is None else max(turn.now, before.at),
             before.since if before is not None and same else turn.now,
-            event.type or ("" if before is None else before.type),
+            kind,
         ),
     )
     _confirmed(turn, event)

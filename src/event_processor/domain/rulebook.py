@@ -81,8 +81,8 @@ class Rulebook:
         for compiled in self.rules.values():
             for trigger in compiled.rule.trigger:
                 self._index(compiled, trigger)
-        self._remembered: dict[tuple[str, str, str], Concerned] = {}
-        self._same: dict[Concerned, Concerned] = {}
+        self._remembered: dict[str, tuple[str, str, Concerned]] = {}
+        self._same: dict[tuple[str, str, Concerned], tuple[str, str, Concerned]] = {}
         self._members: dict[str, tuple[str, ...]] = {}
         self._readers: dict[str, tuple[CompiledRule, ...]] = {}
         self._spelt: dict[str, str] = {}
@@ -117,14 +117,18 @@ class Rulebook:
 
         The answer is remembered, so that the next event of the same entity costs the same whatever rules there are.
         """
-        key = (event.device, event.type, event.topic if self._topics else "")
-        found = self._remembered.get(key)
-        if found is None:
-            found = self._find(event, registry)
-            found = self._same.setdefault(found, found)
-            if len(self._remembered) >= MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[key] = found
+        known = self._remembered.get(event.device)
+        topic = event.topic if self._topics else ""
+        if known is not None and known[0] == event.type and known[1] == topic:
+            return known[2]
+        found = self._find(event, registry)
+        answer = (event.type, topic, found)
+        if len(self._remembered) >= MOST_REMEMBERED:
+            self._remembered.clear()
+            self._same.clear()
+        entity = registry.entity(event.device)
+        # Equal answers are one object, and the key is the registry's: this is kept for every entity.
+        self._remembered[event.device if entity is None else entity.key] = self._same.setdefault(answer, answer)
         return found
 
     def _find(self, event: Event, registry: Registry) -> Concerned:

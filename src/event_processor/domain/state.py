@@ -17,7 +17,7 @@ from event_processor.domain.fields import Scalar
 from event_processor.domain.memos import Alive, Awaited, Entry, Hold, Memo, ModeState, Run, Seen, Timer
 from event_processor.domain.outcome import Change, Scope
 
-__all__ = ["Draft", "HubState", "View"]
+__all__ = ["SHARED", "Draft", "HubState", "View"]
 
 V = TypeVar("V")
 _MEMOS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
@@ -34,6 +34,8 @@ _TIMER: Final = msgspec.json.Decoder(Timer)
 _MODE: Final = msgspec.json.Decoder(ModeState)
 _FLOAT: Final = msgspec.json.Decoder(float)
 _SETTING: Final = msgspec.json.Decoder(bool | int | float | str | None)
+SHARED: Final = 16
+"""Characters of a value up to which equal ones are kept as one object."""
 _OURS: Final[frozenset[Scope]] = frozenset({"value", "online", "rule", "timer", "mode", "output", "setting"})
 # Which settings are switches of rules; a setting's key starts with what it is about.
 _SETTINGS: Final = ("enabled:", "maintenance:")
@@ -94,7 +96,6 @@ class HubState:
         }  # fmt: skip
 
     def _put(self, scope: Scope, key: str, value: object) -> None:
-        key = sys.intern(key)
         if scope == "value":
             self._seen(key, value)
         elif scope == "rule":
@@ -133,7 +134,9 @@ class HubState:
 def _decoded(scope: Scope, key: str, value: bytes) -> object:
     if scope == "value":
         seen = _SEEN.decode(value)
-        return Seen(seen.value, seen.active, seen.at, seen.since, sys.intern(seen.type), seen.known)
+        word = sys.intern(seen.value) if isinstance(seen.value, str) and len(seen.value) <= SHARED else seen.value
+        since = seen.at if seen.since == seen.at else seen.since
+        return Seen(word, seen.active, seen.at, since, sys.intern(seen.type), seen.known)
     if scope == "rule":
         return _MEMOS[key.partition(":")[0]].decode(value)
     if scope == "timer":

@@ -1,0 +1,122 @@
+"""Dead letters: where they go, and the ``x-death`` header that tells their history, as RabbitMQ writes it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pylib.embedded.amqp.broker.message import Message
+from pylib.embedded.amqp.wire.tables import Field, Table
+
+if TYPE_CHECKING:
+    from pylib.embedded.amqp.broker.queue import Queue
+
+__all__ = ["DeadLetters", "dead_letter", "header_routes", "is_cycle"]
+
+
+def header_routes(headers: Table | None) -> tuple[str, ...]:
+    """The further routing keys in CC and BCC. Raises ValueError with (header, type) when one is no array."""
+    if not headers:
+        return ()
+    keys: list[str] = []
+    for name in ("CC", "BCC"):
+        field = headers.get(name)
+        if field is None:
+            continue
+        kind, values = field
+        if kind != "A" or not isinstance(values, list):
+            raise ValueError(name, kind)
+        keys.extend(str(value) for type_, value in values if type_ == "S")
+    return tuple(keys)
+
+
+def dead_letter(message: Message, queue: str, reason: str, exchange: str, key: str | None, seconds: int) -> Message:
+    """The message as it is published again: ``x-death`` brought up to date, its expiration taken out."""
+    headers: Table = dict(message.headers or {})
+    try:
+        routes = header_routes(headers)
+    except ValueError:
+        routes = ()
+    keys: list[Field] = [("S", route) for route in (message.routing_keys[0], *routes)]
+    death: Table = {
+        "reason": ("S", reason),
+        "queue": ("S", queue),
+        "time": ("T", seconds),
+        "exchange": ("S", message.exchange),
+        "routing-keys": ("A", keys),
+    }
+    if message.properties.expiration is not None:
+        death["original-expiration"] = ("S", message.properties.expiration)
+    _add_death(headers, death)
+    if key is not None:
+        headers.pop("CC", None)
+    properties = message.properties.with_headers(headers, keep_expiration=False)
+    return Message(exchange, message.routing_keys if key is None else (key,), properties, message.body)
+
+
+def _add_death(headers: Table, death: Table) -> None:
+    deaths = _deaths(headers)
+    if deaths is None:
+        if "x-death" not in headers:
+            for what in ("reason", "queue", "exchange"):
+                headers.setdefault(f"x-first-death-{what}", death[what])
+        deaths = []
+    others: list[Field] = []
+    current: Table = {"count": ("l", 1)} | death
+    seen: set[tuple[object, object]] = set()
+    for each in deaths:
+        which = (_value(each, "queue"), _value(each, "reason"))
+        if which in seen:
+            continue
+        seen.add(which)
+        if which == (death["queue"][1], death["reason"][1]):
+            count = _value(each, "count")
+            # The first entry stays as it is, but for its count: the time is that of the first such death.
+            current = dict(each) | {"count": ("l", count + 1 if isinstance(count, int) else 1)}
+        else:
+            others.append(("F", each))
+    headers["x-death"] = ("A", [("F", current), *others])
+
+
+def is_cycle(queue: str, headers: Table | None) -> bool:
+    """Whether a message that died has been in this queue already with no rejection on the way round."""
+    for death in _deaths(headers or {}) or ():
+        if _value(death, "reason") == "rejected":
+            return False
+        if _value(death, "queue") == queue:
+            return True
+    return False
+
+
+def _deaths(headers: Table) -> list[Table] | None:
+    kind, values = headers.get("x-death", ("V", None))
+    if kind != "A" or not isinstance(values, list):
+        return None
+    return [value for type_, value in values if type_ == "F" and isinstance(value, dict)]
+
+
+def _value(table: Table, key: str) -> object:
+    return table.get(key, ("V", None))[1]
+
+
+class DeadLetters:
+    """Published one after the other, never within each other: a chain of queues is no depth of calls."""
+
+    __slots__ = ("_busy", "_publish", "_waiting")
+
+    def __init__(self, publish: Callable[[Queue, Message, str], None]) -> None:
+        self._publish = publish
+        self._waiting: deque[tuple[Queue, Message, str]] = deque()
+        self._busy = False
+
+    def add(self, queue: Queue, message: Message, reason: str) -> None:
+        self._waiting.append((queue, message, reason))
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._waiting:
+                self._publish(*self._waiting.popleft())
+        finally:
+            self._busy = False

@@ -1,0 +1,1 @@
+"""Connections and channels as state machines: bytes in, bytes out, no sockets."""

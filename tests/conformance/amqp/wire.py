@@ -80,7 +80,7 @@ class Message:
     @property
     def consumer_tag(self) -> str:
         assert isinstance(self.method, commands.Basic.Deliver)
-        return self.method.consumer_tag
+        return self.method.consumer_tag or ""
 
     @property
     def message_count(self) -> int:

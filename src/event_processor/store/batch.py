@@ -107,7 +107,9 @@ class BatchWriter:
             for rows in fresh:
                 merged.update(rows.changes)
             self._write_state(merged, now)
-            self._write_meters([r for r in records if isinstance(r, MeterRecord) and r.cause not in repeated])
+            # One of each cause, the first: what comes again adds nothing.
+            metered = {r.cause: r for r in reversed(records) if isinstance(r, MeterRecord) and r.cause not in repeated}
+            self._write_meters(list(metered.values())[::-1])
             self._many(self._settle, [(s.status, s.at, s.reason, s.step) for s in settled])
             self._write_records(records)
         return Written(ids, repeated)

@@ -28,7 +28,7 @@ from event_processor.store.database import Database
 from event_processor.store.errors import StoreDamaged, StoreUnavailable, damaged, say
 from event_processor.store.outbox import Outbox
 from event_processor.store.quarantine import quarantine, salvage
-from event_processor.store.records import Record
+from event_processor.store.records import MeterRecord, Record
 from event_processor.store.retention import Sweep
 from event_processor.store.rows import OutcomeRows
 from pylib.runtime.clock import Clock
@@ -163,7 +163,7 @@ class Keeper:
             except _AT_FAULT as error:
                 if not self._rolled_back():
                     self._fail(error)
-                elif len(rows) + len(records) == 1:
+                elif len(rows) == 1 or len(rows) + len(records) == 1:
                     # It would stand in the way of all others for ever.
                     what = repr(rows[0].outcome.cause) if rows else type(records[0]).__name__
                     log.error("%s was not stored: %s What it asks for is done all the same.", what, say(error))
@@ -297,12 +297,14 @@ class Keeper:
     def _one_by_one(self, rows: Sequence[OutcomeRows], records: Sequence[Record]) -> Stored:
         repeated: dict[str, tuple[Step, ...]] = {}
         unstored: set[str] = set()
+        causes = {each.outcome.cause for each in rows}
         for each in rows:
-            found = self.store([each])
+            found = self.store([each], [r for r in records if isinstance(r, MeterRecord) and r.cause == each.outcome.cause])
             repeated.update(found.repeated)
             unstored.update(found.unstored)
         for record in records:
-            self.store([], [record])
+            if not isinstance(record, MeterRecord) or record.cause not in causes:
+                self.store([], [record])
         return Stored(repeated, frozenset(unstored))
 
     def _remember(self, rows: Sequence[OutcomeRows], records: Sequence[Record]) -> None:

@@ -60,7 +60,7 @@ class MqttBroker:
         self._user, self._password = user, password
         _check_access(self.host, user, password)
         self._service = _Service(self.host, port, Access(user, password), self.limits)
-        self._thread = ServerThread(self._service, "embedded MQTT broker", runtime=runtime)
+        self._thread = ServerThread(self._service, "pylib-mqtt-broker", runtime=runtime)
 
     def __repr__(self) -> str:
         return f"MqttBroker({self.host!r}, {self.port})"

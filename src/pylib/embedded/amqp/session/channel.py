@@ -11,6 +11,7 @@ from pylib.embedded.amqp.session import topology
 from pylib.embedded.amqp.session.deliveries import Deliveries
 from pylib.embedded.amqp.session.publisher import Publisher
 from pylib.embedded.amqp.wire.errors import AmqpError, Malformed, fail, reply_text
+from pylib.embedded.amqp.wire.framing import snippet
 from pylib.embedded.amqp.wire.methods import HAS_CONTENT, decode_method, encode_method, method_id
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class _Content:
         if self._headed:
             raise AmqpError(505, self.complaint(), method=method_id(self.index))
         if len(payload) < 14:
-            raise Malformed("a content header is cut short")
+            raise AmqpError(501, f"type 2, {snippet(payload)}: unknown_frame", method=(0, 0))
         class_id = int.from_bytes(payload[:2], "big")
         if class_id != self.index >> 16:
             text = f"expected content header for class {self.index >> 16}, got one for class {class_id} instead"

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["PROTOCOL_HEADER", "may_become_header", "open_vhost", "start", "start_ok", "tune_ok"]
 
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
-# The header of 0-9, which RabbitMQ's oldest clients sent for the same protocol.
-_ACCEPTED: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09")
+# The headers that the oldest clients sent for much the same protocol, and that RabbitMQ takes too.
+_ACCEPTED: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09", b"AMQP\x01\x01\x08\x00", b"AMQP\x01\x01\x09\x01")
 
 #: Seconds between heartbeats that the server proposes; RabbitMQ's default.
 HEARTBEAT = 60
@@ -129,9 +129,9 @@ def open_vhost(connection: Connection, method: commands.Connection.Open) -> None
     limits = connection.core.limits
     vhost = connection.core.vhosts.get(name)
     if vhost is None:
-        fail(530, f"vhost {name} not found")
+        raise AmqpError(530, f"vhost {name} not found", method=(10, 40))
     if connection.over_limit:
         reached = f"connection limit ({limits.connections}) is reached"
-        fail(530, f"access to vhost '{name}' refused for user '{connection.user}': {reached}")
+        raise AmqpError(530, f"access to vhost '{name}' refused for user '{connection.user}': {reached}", method=(10, 40))
     connection.vhost = vhost
     connection.write(encode_method(0, commands.Connection.OpenOk))

@@ -11,7 +11,8 @@ from pylib.embedded.amqp.broker.core import REPLY_TO
 from pylib.embedded.amqp.broker.dead_letters import header_routes
 from pylib.embedded.amqp.broker.message import Message
 from pylib.embedded.amqp.broker.queue import Queue
-from pylib.embedded.amqp.wire.errors import AmqpError, Malformed, fail
+from pylib.embedded.amqp.wire.erlang import shown_bytes
+from pylib.embedded.amqp.wire.errors import AmqpError, fail
 from pylib.embedded.amqp.wire.framing import content_frames
 from pylib.embedded.amqp.wire.properties import Properties
 from pylib.embedded.amqp.wire.tables import TYPE_NAMES, text
@@ -68,7 +69,7 @@ class Publisher:
             end = at + 1 + payload[at]
             bits = payload[end]
         except IndexError:
-            raise Malformed("Basic.Publish is cut short") from None
+            raise AmqpError(501, f"cannot decode {shown_bytes(payload[4:])}", method=(60, 40)) from None
         return Publish(text(exchange), text(payload[at + 1 : end]), bool(bits & 1), bool(bits & 2))
 
     def publish(self, method: Publish, raw: bytes, body: bytes) -> None:

@@ -11,7 +11,9 @@ from typing import Any, Final, cast
 
 from pamqp import base, commands
 
-from pylib.embedded.amqp.wire.errors import Malformed
+from pylib.embedded.amqp.wire.erlang import shown_bytes
+from pylib.embedded.amqp.wire.errors import AmqpError, Malformed
+from pylib.embedded.amqp.wire.framing import snippet
 from pylib.embedded.amqp.wire.tables import decode_table, encode_short, encode_table, text
 
 __all__ = ["HAS_CONTENT", "decode_method", "encode_method", "frame", "method_id"]
@@ -40,14 +42,20 @@ def method_id(index: int) -> tuple[int, int]:
 
 
 def decode_method(payload: bytes) -> base.Frame:
-    """The method in a method frame. Raises Malformed; tables come with their types."""
+    """The method in a method frame. Raises AmqpError (501 or 503); tables come with their types."""
     if len(payload) < 4:
-        raise Malformed("a method frame is too short for a method")
+        raise AmqpError(501, f"type 1, {snippet(payload)}: unknown_frame", method=(0, 0))
     index = int(_INDEX.unpack_from(payload)[0])
     known = _FIELDS.get(index)
     if known is None:
-        raise Malformed(f"there is no method {index & 0xFFFF} in class {index >> 16}")
-    kind, fields = known
+        raise AmqpError(503, f"there is no method {index & 0xFFFF} in class {index >> 16}", method=method_id(index))
+    try:
+        return _decode_fields(payload, *known)
+    except Malformed:
+        raise AmqpError(501, f"cannot decode {shown_bytes(payload[4:])}", method=method_id(index)) from None
+
+
+def _decode_fields(payload: bytes, kind: type[base.Frame], fields: tuple[tuple[str, str], ...]) -> base.Frame:
     method = kind.__new__(kind)
     position, bit, size = 4, 8, len(payload)
     for name, type_ in fields:
@@ -63,6 +71,8 @@ def decode_method(payload: bytes) -> base.Frame:
             bit = 8
             value, position = _decode(payload, position, size, type_, kind.name)
         setattr(method, name, value)
+    if position != size:
+        raise Malformed(f"{kind.name} is followed by more bytes")
     return method
 
 

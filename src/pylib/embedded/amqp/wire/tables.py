@@ -32,7 +32,7 @@ _FIXED: Final = {
 _LENGTH: Final = struct.Struct(">I")
 
 #: How deep tables and arrays may be nested in each other.
-MAX_TABLE_DEPTH = 32
+MAX_TABLE_DEPTH = 100
 
 
 def text(raw: bytes) -> str:

@@ -93,7 +93,8 @@ class Availability(msgspec.Struct, frozen=True, kw_only=True):
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """All that one message says: who is there, what they report, what to listen to besides, and what made no sense.
 
-    ``removed`` are keys of entities that the convention has taken back; ``problems`` are sentences for a person, each
+    ``removed`` are keys of entities that the convention has taken back, and ``departed`` the devices that have none left;
+    ``problems`` are sentences for a person, each
     naming the topic. A message that fits no convention gives an empty ``Found``.
     """
 
@@ -104,3 +105,4 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     removed: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    departed: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
 """Who is alive: by a last will or availability message, by when a device was last heard, and by how often it usually speaks.
 
 The owner tells what happens (``heard``, ``said``, ``connected``, ``disconnected``) and asks at the moment that ``next_due``
-names, so a device that goes silent is noticed when its time is over and not when it speaks again. Each change is reported once.
+names, so a device that goes silent is noticed when its time is over and not when it speaks again. Each change is reported
+once.
 
 Time only counts while the hub could have heard something. It stands still while there is no connection, for a minute after one
 has come back, and across any step that the owner did not come by for (a clock that was set, a machine that slept): nobody dies
@@ -26,6 +27,7 @@ __all__ = ["GRACE_S", "LOOK_EVERY_S", "STORE_EVERY_S", "Liveness", "Report"]
 LOOK_EVERY_S: Final = 60.0
 """``due`` is to be called at least this often, in seconds. ``next_due`` never names a later moment."""
 _JUMP_S: Final = 30.0
+_LATE: Final = 4.0
 GRACE_S: Final = 60.0
 """After a connection has come back devices get this long, in seconds, before their silence counts again."""
 STORE_EVERY_S: Final = 3600.0
@@ -55,16 +57,30 @@ class _Stored(msgspec.Struct, omit_defaults=True):
 class _Watched:
     """What is known of one device. ``last`` and ``until`` are on the own clock, ``seen`` on the caller's."""
 
-    __slots__ = ("gaps", "last", "online", "seen", "stored", "until", "will")
+    __slots__ = ("gaps", "last", "online", "queued", "seen", "stored", "until", "will")
 
     def __init__(self) -> None:
         self.gaps = Gaps()
         self.last: float | None = None
         self.seen = 0.0
         self.until = 0.0
+        self.queued = 0.0  # when the one reminder in the heap comes; 0 where there is none
         self.stored = -STORE_EVERY_S
         self.online = True
         self.will: bool | None = None
+
+
+class _Value:
+    """An entity whose convention says how long its values hold, or which has an availability of its own."""
+
+    __slots__ = ("device", "holds_s", "online", "queued", "until")
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.holds_s = 0.0
+        self.until = 0.0
+        self.queued = 0.0
+        self.online = True
 
 
 class Liveness:
@@ -76,8 +92,8 @@ class Liveness:
         self._still_until: float | None = None
         self._connected = True
         self._devices: dict[str, _Watched] = {}
-        self._expires: dict[str, tuple[str, float, float, bool]] = {}
-        # Deadlines on the own clock. An entry is only a reminder to look: what the device's own deadline says counts.
+        self._values: dict[str, _Value] = {}
+        # Reminders to look, on the own clock: at most one for each device and entity, whose own deadline is what counts.
         self._heap: list[tuple[float, str, str]] = []
         self._dirty: dict[str, None] = {}
 
@@ -89,8 +105,11 @@ class Liveness:
         if retained:
             return ()
         watched = self._watched(device)
-        if watched.last is not None and watched.online:
-            watched.gaps.add(self._clock - watched.last)
+        if watched.last is not None:
+            gap = self._clock - watched.last
+            # Who was called silent and comes soon after is slower than was learned; a long absence teaches nothing.
+            if watched.online or gap <= _LATE * (watched.gaps.allowed_s() or 0.0):
+                watched.gaps.add(gap)
         watched.last, watched.seen = self._clock, max(watched.seen, now)
         self._schedule(device, watched)
         if self._clock - watched.stored >= STORE_EVERY_S:
@@ -104,14 +123,15 @@ class Liveness:
         """Take over what a last will or an availability topic says of a device, or of one of its entities."""
         self._advance(now)
         if entity:
-            known = self._expires.get(entity)
-            if known is None or known[3] != online:
-                self._expires[entity] = (device, 0.0 if known is None else known[1], 0.0, online)
-                if known is not None or not online:
-                    return (_report(device, online, now, _said(online), entity),)
-            return ()
+            known = self._values.get(entity)
+            if known is None:
+                known = self._values[entity] = _Value(device)
+            turned, known.online = known.online != online, online
+            return (_report(device, online, now, _said(online), entity),) if turned else ()
         watched = self._watched(device)
         watched.will = online
+        if not online:
+            watched.last = None  # the time that it is away for a reason teaches nothing
         if online and not retained:
             watched.last, watched.seen = self._clock, max(watched.seen, now)
         if online and watched.last is None:
@@ -122,21 +142,25 @@ class Liveness:
     def value(self, entity: str, device: str, expire_after_s: float, now: float) -> tuple[Report, ...]:
         """Note a value of an entity whose convention says how long a value holds, in seconds."""
         self._advance(now)
-        known = self._expires.get(entity)
-        if expire_after_s <= 0 and known is None:
-            return ()
-        until = self._clock + expire_after_s if expire_after_s > 0 else 0.0
-        self._expires[entity] = (device, expire_after_s, until, True)
-        if until:
-            heapq.heappush(self._heap, (until, device, entity))
-        return (_report(device, True, now, "it is heard again", entity),) if known is not None and not known[3] else ()
+        known = self._values.get(entity)
+        if known is None:
+            if expire_after_s <= 0:
+                return ()
+            known = self._values[entity] = _Value(device)
+        known.holds_s = max(0.0, expire_after_s)
+        known.until = self._clock + known.holds_s if known.holds_s else 0.0
+        if known.until and not known.queued:
+            known.queued = known.until
+            heapq.heappush(self._heap, (known.until, device, entity))
+        turned, known.online = not known.online, True
+        return (_report(device, True, now, "it is heard again", entity),) if turned else ()
 
     def forget(self, device: str, entities: Iterable[str] = ()) -> None:
         """A device was taken away."""
         if self._devices.pop(device, None) is not None:
             self._dirty[device] = None
         for entity in entities:
-            self._expires.pop(entity, None)
+            self._values.pop(entity, None)
 
     def disconnected(self, now: float) -> None:
         """The connection to the broker is gone: from here on silence means nothing."""
@@ -157,23 +181,24 @@ class Liveness:
         self._advance(now)
         reports: list[Report] = []
         while self._heap and self._heap[0][0] <= self._clock:
-            _, device, entity = heapq.heappop(self._heap)
-            if entity:
-                known = self._expires.get(entity)
-                if known is not None and known[3] and 0 < known[2] <= self._clock:
-                    self._expires[entity] = (known[0], known[1], 0.0, False)
-                    why = f"no value for {known[1]:.0f} s, which is as long as one holds"
-                    reports.append(_report(device, False, now, why, entity))
+            at, device, entity = heapq.heappop(self._heap)
+            known: _Value | _Watched | None = self._values.get(entity) if entity else self._devices.get(device)
+            if known is None or known.queued != at:
                 continue
-            watched = self._devices.get(device)
-            if watched is None or not watched.online or not watched.until:
+            known.queued = 0.0
+            if not known.online or not known.until:
                 continue
-            if watched.until > self._clock:
-                heapq.heappush(self._heap, (watched.until, device, ""))
-                continue
-            allowed = watched.until - (watched.last or 0.0)
-            why = f"not heard for {allowed:.0f} s, longer than it ever is silent"
-            reports.extend(self._turn(device, watched, False, now, why))
+            if known.until > self._clock:
+                known.queued = known.until
+                heapq.heappush(self._heap, (known.until, device, entity))
+            elif isinstance(known, _Value):
+                known.online = False
+                why = f"no value for {known.holds_s:.0f} s, which is as long as one holds"
+                reports.append(_report(device, False, now, why, entity))
+            else:
+                allowed = known.until - (known.last or 0.0)
+                why = f"not heard for {allowed:.0f} s, which is longer than it usually is silent"
+                reports.extend(self._turn(device, known, False, now, why))
         return tuple(reports)
 
     def next_due(self) -> float:
@@ -215,8 +240,8 @@ class Liveness:
         return tuple(changes)
 
     def restore(self, changes: Iterable[Change]) -> tuple[str, ...]:
-        """Take stored values back. Everyone gets the whole interval from now, since the hub was not there to hear; who was gone
-        stays gone and is not reported again. Returns the devices whose stored value could not be read: they start anew."""
+        """Take stored values back. Everyone gets the whole interval from now, since the hub was not there to hear; who was
+        gone stays gone and is not reported again. Returns the devices whose stored value could not be read: they start anew."""
         wrong: list[str] = []
         for change in changes:
             if change.scope != "liveness" or change.value is None:
@@ -259,16 +284,16 @@ class Liveness:
 
     def _schedule(self, device: str, watched: _Watched) -> None:
         allowed = watched.gaps.allowed_s()
-        had = watched.until
         watched.until = 0.0 if allowed is None or watched.last is None else watched.last + allowed
-        # One reminder for each device is enough, as long as it comes no later than the deadline.
-        if watched.until and (not had or had > watched.until or had <= self._clock):
+        # An earlier reminder looks and finds the later deadline; one that would come too late is replaced.
+        if watched.until and (not watched.queued or watched.until < watched.queued):
+            watched.queued = watched.until
             heapq.heappush(self._heap, (watched.until, device, ""))
 
     def _turn(self, device: str, watched: _Watched, online: bool, now: float, why: str) -> tuple[Report, ...]:
         watched.online = online
         if not online:
-            watched.last, watched.until = None, 0.0  # the gap that follows is no usual one, and teaches nothing
+            watched.until = 0.0
         self._dirty[device] = None
         return (_report(device, online, now, why),)
 

@@ -1,7 +1,7 @@
 """The registry: which devices there are, which entities they have, in which rooms and groups.
 
-A ``Registry`` is owned by one thread. ``apply`` takes what a message told (``Found``) and returns what is different now, in the
-form in which the store keeps it; ``restore`` takes the stored values back at start, so that names, rooms and keys are known
+A ``Registry`` is owned by one thread. ``apply`` takes what a message told (``Found``) and returns what is different now, in
+the form in which the store keeps it; ``restore`` takes the stored values back at start, so that names, rooms and keys are known
 before the first device speaks. Applying the same ``Found`` twice changes nothing the second time.
 """
 
@@ -17,7 +17,7 @@ from event_processor.domain.entities import DeviceInfo, Entity, Found
 from event_processor.domain.outcome import Change
 from pylib.errors import DecodeError
 
-__all__ = ["MOST_DEVICES", "MOST_ENTITIES", "Registry"]
+__all__ = ["MOST_DEVICES", "MOST_ENTITIES", "Registry", "changes_of"]
 
 MOST_DEVICES: Final = 20_000
 """Devices in all. Names come from outside, so there has to be an end to how many are remembered."""
@@ -37,7 +37,6 @@ class Registry:
     def __init__(self) -> None:
         self._devices: dict[str, DeviceInfo] = {}
         self._entities: dict[str, Entity] = {}
-        # The keys of a device: one key as it stands, several as a tuple. Most of the memory here is overhead, so it is kept low.
         self._of_device: dict[str, tuple[str, ...]] = {}
         self._groups: dict[str, frozenset[str]] = {}
 
@@ -101,13 +100,8 @@ class Registry:
 
     def apply(self, found: Found) -> tuple[Change, ...]:
         """Take over what a message told, and return what is different now. A device goes with its last entity."""
-        changes: list[Change] = []
-        for device in found.devices:
-            if self.put_device(device):
-                changes.append(_device_change(device))
-        for entity in found.entities:
-            if self.put_entity(entity):
-                changes.append(Change("entity", entity.key, _ENCODER.encode(entity)))
+        changes = [_device_change(device) for device in found.devices if self.put_device(device)]
+        changes += [Change("entity", new.key, _ENCODER.encode(new)) for new in found.entities if self.put_entity(new)]
         for key in found.removed:
             changes.extend(self.remove(key))
         return tuple(changes)
@@ -121,9 +115,12 @@ class Registry:
         return True
 
     def put_entity(self, entity: Entity) -> bool:
-        """Add or replace an entity. Return whether anything is different now; its device has to be there already."""
+        """Add or replace an entity. Return whether anything is different now; its device has to be there already.
+
+        The object is taken in any case: an equal one that was there before is no longer the registry's.
+        """
         known = self._entities.get(entity.key)
-        if known == entity or entity.device not in self._devices:
+        if entity.device not in self._devices:
             return False
         keys = self._of_device.get(entity.device, ())
         if known is None or known.device != entity.device:
@@ -133,7 +130,7 @@ class Registry:
                 self.remove(entity.key)
             self._of_device[entity.device] = (*keys, entity.key)
         self._entities[entity.key] = entity
-        return True
+        return known != entity
 
     def remove(self, key: str) -> tuple[Change, ...]:
         """Take an entity away, and its device with the last one. Removing what is not there changes nothing."""
@@ -207,3 +204,13 @@ class Registry:
 
 def _device_change(device: DeviceInfo) -> Change:
     return Change("device", device.id, _ENCODER.encode(device))
+
+
+def changes_of(found: Found) -> tuple[Change, ...]:
+    """What to store of a message, where the registry is the one that ``Discovery`` keeps: that has taken it over already."""
+    return (
+        *(_device_change(device) for device in found.devices),
+        *(Change("entity", entity.key, _ENCODER.encode(entity)) for entity in found.entities),
+        *(Change("entity", key, None) for key in found.removed),
+        *(Change("device", device, None) for device in found.departed),
+    )

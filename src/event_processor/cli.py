@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
 
+    from event_processor.demo import Demo
     from event_processor.settings import HubSettings
 
 __all__ = ["main"]
@@ -49,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if options.config is not None:
         os.environ["APP_CONFIG"] = options.config
     os.environ.setdefault("APP_NAME", "event-processor")
+    demo = None
+    if options.command == "demo":
+        from event_processor.demo import Demo
+
+        demo = Demo()
 
     from pylib.config import app_config
     from pylib.errors import ConfigError
@@ -57,8 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     configure_logging("INFO")  # until it is known what the settings want
     try:
         configure_logging()
-        command: Callable[[HubSettings], int] = _check if options.command == "check" else _run(options, at_once)
+        command: Callable[[HubSettings], int] = _check if options.command == "check" else _run(options, at_once, demo)
         from event_processor.settings import load
+
+        if demo is not None:
+            demo.prepare()
 
         code = command(load(app_config))
     except ConfigError as error:
@@ -67,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _run(options: argparse.Namespace, at_once: _AtOnce) -> Callable[[HubSettings], int]:
+def _run(options: argparse.Namespace, at_once: _AtOnce, demo: Demo | None) -> Callable[[HubSettings], int]:
     from event_processor.app import build
     from pylib.config import app_config
     from pylib.observe.logging import log
@@ -90,10 +99,14 @@ def _run(options: argparse.Namespace, at_once: _AtOnce) -> Callable[[HubSettings
         try:
             hub = build(settings, runtime, device=device, reconnect="unless_refused" if wait else "after_first")
             log.info("The event processor starts on %s.", device)
+            if demo is not None:
+                demo.attach(runtime, settings)
             hub.start()
             hub.wait()
         finally:
             zmq_term()
+            if demo is not None:
+                demo.close()
             at_once.code = runtime.exit_code
         bye()
 
@@ -102,7 +115,7 @@ def _run(options: argparse.Namespace, at_once: _AtOnce) -> Callable[[HubSettings
 
 def _check(settings: HubSettings) -> int:
     """Try both brokers once, and say on one line each whether they let us in."""
-    from event_processor.app import probe
+    from event_processor.probe import probe
 
     found = probe(settings)
     for name, problem in found:
@@ -119,9 +132,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("run", "check"),
+        choices=("run", "check", "demo"),
         default="run",
-        help="run the event processor (default), or check the settings and both brokers",
+        help="run the event processor (default), check the settings and both brokers, or run a demo that needs neither",
     )
     parser.add_argument("--config", metavar="PATH", help="the settings file (default: APP_CONFIG, else ./app.conf)")
     parser.add_argument(

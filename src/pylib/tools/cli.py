@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pylib.errors import PylibError
-from pylib.tools import dead_letters
+from pylib.tools import brokers, dead_letters
 
 __all__ = ["main"]
 
@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="pylib", description="Tools for applications built on pylib.")
     parser.add_argument("--version", action="version", version=f"pylib {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    brokers.add_to(commands)
     dead_letters.add_to(commands)
     options = parser.parse_args(arguments)
     try:

@@ -1,0 +1,145 @@
+"""``event-processor demo``: the hub with brokers of its own, a siren and a lamp that say what reaches them. Nothing else is
+needed, and nothing is left of it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from event_processor.settings import HubSettings
+from event_processor.settings.connecting import addresses, tls_options
+from pylib.app import AppThread
+from pylib.config import app_config
+from pylib.errors import ConfigError
+from pylib.mqtt import MqttSubscriber
+from pylib.rabbit import ZMQListener
+from pylib.runtime.runtime import Runtime
+from pylib.zmq import Closable
+
+__all__ = ["Demo"]
+
+_SINK: Final = "inproc://demo"
+_SETTINGS: Final = Path(__file__).with_name("demo.conf")
+_METER: Final = '{"register_reading": 1042, "last_minute_metered": 25}'
+
+
+class Demo:
+    """Prepares a demo, and shows in it what the hub commands. For the main thread."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._own_settings = False
+
+    def prepare(self) -> None:
+        """Start the brokers whose address is not configured, and say so in this process's environment, where settings are
+        looked for first. Without an ``app.conf`` the demo has its own.
+
+        Raises ConfigError when the extra is missing that an embedded broker needs.
+        """
+        if app_config.env("APP_CONFIG") is None and not app_config.path.exists():
+            self._own_settings = True
+            os.environ["APP_CONFIG"] = str(_SETTINGS)
+            app_config.reset()
+        if not app_config.has_option("app", "state_dir"):
+            os.environ["APP_STATE_DIR"] = self._stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="event-processor-demo-")
+            )
+        for section, start in (("mqtt", self._mqtt), ("rabbitmq", self._amqp)):
+            if not app_config.has_option(section, "server_address"):
+                os.environ[f"{section.upper()}_SERVER_ADDRESS"] = start()
+
+    def attach(self, runtime: Runtime, settings: HubSettings) -> None:
+        """Start the siren and the lamp within the hub's runtime, whose stop ends them."""
+        rabbit_addresses, mqtt_addresses = addresses(settings)
+        rabbit, mqtt = settings.rabbitmq, settings.mqtt
+        with runtime.active():
+            shown = _Shown(lambda: self._tell(mqtt_addresses[0].host, mqtt_addresses[0].port, settings.subscriptions[0]))
+            shown.start()
+            ZMQListener(
+                zmq_url=_SINK,
+                mq_server_address=rabbit_addresses,
+                mq_exchange_name=rabbit.control_exchange,
+                mq_topic_filter="event.control.siren",
+                mq_exchange_type="direct",
+                name="demo siren",
+                tls=tls_options(rabbit),
+                reconnect=True,
+            ).start()
+            MqttSubscriber(
+                mqtt_addresses,
+                # The hub says there that it listens.
+                ("cmnd/#", "event_processor/+/status"),
+                sink_url=_SINK,
+                publish_urls=("inproc://demo-says-nothing",),
+                client_id=f"{settings.client_id}-demo",
+                session_expiry=0,
+                name="demo lamp",
+                tls=tls_options(mqtt),
+                reconnect=True,
+            ).start()
+
+    def close(self) -> None:
+        """End the brokers, and remove what was kept on disk."""
+        self._stack.close()
+
+    def _mqtt(self) -> str:
+        from pylib.embedded.mqtt import MqttBroker
+
+        return self._stack.enter_context(MqttBroker()).url
+
+    def _amqp(self) -> str:
+        try:
+            from pylib.embedded.amqp import AmqpBroker
+        except ImportError as error:
+            raise ConfigError(f"The demo's AMQP broker needs {error.name}: pip install 'pylib-automation[embedded]'") from None
+        return self._stack.enter_context(AmqpBroker()).url
+
+    def _tell(self, host: str, port: int, topic_filter: str) -> None:
+        if self._own_settings:
+            print("\nThe demo is ready. In another terminal, open a door or report a meter:\n")
+            for topic, payload in (("door/front", "open"), ("meter/water", _METER)):
+                print(f"    {publishing(host, port, topic, payload)}\n")
+        else:
+            print(f"\nThe demo is ready. Publish to {host}:{port} what {topic_filter} and your links stand for.\n")
+        print("The siren and the lamp say here what reaches them. Ctrl-C ends everything.\n", flush=True)
+
+
+def publishing(host: str, port: int, topic: str, payload: str) -> str:
+    """A line to type that publishes at QoS 1, on a machine where nothing but this library is installed."""
+    call = f"single({topic!r}, {payload!r}, 1, hostname={host!r}, port={port})"
+    code = f"from paho.mqtt.publish import single; {call}"
+    return f"{shlex.quote(sys.executable)} -c {_quoted(code)}"
+
+
+def _quoted(code: str) -> str:
+    """Quoted for a shell so that a person can read it."""
+    return '"' + code.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`") + '"'
+
+
+class _Shown(AppThread, Closable):
+    """Says what reached the siren and the lamp, and once when the hub is there."""
+
+    def __init__(self, when_ready: Callable[[], None]) -> None:
+        AppThread.__init__(self, name="demo outputs")
+        Closable.__init__(self, connect_url=_SINK)
+        self._when_ready = when_ready
+        self._ready = False
+
+    def run(self) -> None:
+        while True:
+            for name, body in self.socket.recv_pyobj().items():
+                if name.endswith("/status"):
+                    if body == "online" and not self._ready:
+                        self._ready = True
+                        self._when_ready()
+                elif name == "siren":
+                    print(f"SIREN: triggered by {body['data']['active_input']['device_key']}", flush=True)
+                else:
+                    print(f"LAMP: {name} {body}" if "lamp" in name else f"DEVICE: {name} {body}", flush=True)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from datetime import UTC, tzinfo
 from typing import Any
-
-import msgspec
 
 from event_processor.domain.engine import Engine
 from event_processor.domain.entities import Availability, CommandForm, DeviceInfo, Entity
@@ -16,6 +13,7 @@ from event_processor.domain.heard import Request
 from event_processor.domain.links import Output
 from event_processor.domain.outcome import Evaluation, Outcome, Step
 from event_processor.domain.registry import Registry
+from event_processor.domain.rule_file import load
 from event_processor.domain.rulebook import MODES, Rulebook, compile_rules
 from event_processor.domain.rules import ModeSpec, Rule
 from event_processor.domain.state import HubState
@@ -25,7 +23,7 @@ START = 1_700_000_000.0
 
 def rules_of(text: str) -> list[Rule]:
     """Rules written as ``[[rule]]``."""
-    return msgspec.convert(tomllib.loads(text)["rule"], list[Rule])
+    return list(load(text).rule)
 
 
 class House:

@@ -1,8 +1,8 @@
 """The composition root: the only place of the hub that names concrete classes and joins them.
 
-MQTT broker --> MqttSubscriber --+                                       +--> MqttSubscriber --> MQTT broker
-                                 +--> HeartbeatFilter --> EventProcessor
-RabbitMQ -----> ZMQListener -----+                                       +--> its RabbitMQ connection
+MQTT broker --> MqttSubscriber --+                                                      +--> MqttSubscriber --> MQTT broker
+                                 +--> HeartbeatFilter --> EventProcessor --> StoreWriter
+RabbitMQ -----> ZMQListener -----+                                                      +--> RabbitMQRelay ---> RabbitMQ
 """
 
 from __future__ import annotations
@@ -11,28 +11,39 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from typing import Final
 
-from event_processor.domain.bodies import from_rabbitmq, origin_of
-from event_processor.domain.events import forwarded
-from event_processor.domain.mapping import TopicMapping
-from event_processor.domain.sensors import from_mqtt, topic_base
+from event_processor.causes import Causes
+from event_processor.domain.engine import Engine
+from event_processor.domain.entities import Found
+from event_processor.domain.liveness import Liveness
+from event_processor.domain.outcome import Change
+from event_processor.domain.registry import Registry
+from event_processor.domain.rule_file import RuleFile
+from event_processor.domain.rulebook import MODES, Rulebook, compile_rules
+from event_processor.domain.schedules import Timetable
+from event_processor.domain.sensors import from_mqtt
 from event_processor.heartbeat import HeartbeatFilter
-from event_processor.processor import EventProcessor
-from event_processor.settings import HubSettings, MqttSettings, RabbitSettings
+from event_processor.processor import URL_STORE, EventProcessor
+from event_processor.reading import raw_mqtt, read_rabbitmq
+from event_processor.settings import HubSettings, read_rules
+from event_processor.settings.connecting import addresses, tls_options
+from event_processor.store.keeper import Loaded
+from event_processor.store.retention import Limits, Sweep
+from event_processor.store.writer import StoreWriter
 from pylib.app import AppThread
-from pylib.brokers.addresses import Address, TlsOptions, parse_addresses
-from pylib.brokers.port import Delivery
-from pylib.config import app_config
-from pylib.data import decode
+from pylib.config.folders import state_folder
+from pylib.errors import DecodeError
 from pylib.mqtt import MqttSubscriber, Will, read_payload
 from pylib.rabbit import RabbitMQRelay, Reconnect, ZMQListener
 from pylib.runtime.runtime import Runtime
-from pylib.zmq import URL_HEARTBEAT_NANNY
+from pylib.zmq import URL_HEARTBEAT_NANNY, URL_RABBIT_MQ_PUBLISHER
 
-__all__ = ["Hub", "build", "probe", "read_mqtt", "read_rabbitmq", "tls_options"]
+__all__ = ["Hub", "build", "rulebook"]
 
 log = logging.getLogger("event_processor")
+
+DATABASE: Final = "hub.db"
 
 
 class Hub:
@@ -42,16 +53,33 @@ class Hub:
 
     def __init__(self, runtime: Runtime, settings: HubSettings, device: str, reconnect: Reconnect) -> None:
         self.runtime = runtime
+        self.settings = settings
         self.ready = threading.Event()
         self._missing = {"MQTT", "RabbitMQ"}
-        rabbit, mqtt = settings.rabbitmq, settings.mqtt
+        rabbit, house = settings.rabbitmq, settings.house
         rabbit_addresses, mqtt_addresses = addresses(settings)
-        status = f"event_processor/{re.sub(r'[+#/]', '-', device)}/status"
-        self.processor = EventProcessor(
-            rabbit_addresses, rabbit.control_exchange, settings.policy, tls=tls_options(rabbit), reconnect=reconnect
+        self.writer = StoreWriter(
+            house.database or state_folder(application="event-processor") / DATABASE,
+            source_url=URL_STORE,
+            sweep=Sweep(Limits(events_days=house.keep_days, most_bytes=int(house.keep_mib * 1024 * 1024))),
+            name="StoreWriter",
         )
-        self.heartbeats = HeartbeatFilter(
-            stale_after_s=settings.timing.stale_after_s, look_every_s=settings.timing.heartbeat_interval_s
+        loaded = self.writer.load()
+        changes = [Change(scope, key, value) for (scope, key), value in loaded.state.items()]
+        file = read_rules(settings)
+        self.processor = EventProcessor(
+            _engine(settings, file, loaded, changes), _timetable(loaded), _causes(loaded), sink_zmq_url=URL_STORE
+        )
+        relay = RabbitMQRelay(
+            URL_RABBIT_MQ_PUBLISHER,
+            rabbit_addresses,
+            rabbit.control_exchange,
+            mq_exchange_type="direct",
+            mq_arguments={"x-message-ttl": int(house.control_expiry_s * 1000)},
+            name="RabbitMQRelay",
+            wait=True,
+            tls=tls_options(rabbit),
+            reconnect=reconnect,
         )
         listener = ZMQListener(
             zmq_url=URL_HEARTBEAT_NANNY,
@@ -60,24 +88,29 @@ class Hub:
             mq_topic_filter=rabbit.topic_filter,
             mq_exchange_type="topic",
             name="ZMQListener",
+            queue=f"event_processor.{house.group}.{rabbit.mq_exchange}" if house.group else None,
             decode=read_rabbitmq,
             tls=tls_options(rabbit),
             reconnect=reconnect,
             on_ready=lambda: self._arrived("RabbitMQ"),
         )
+        status = f"event_processor/{re.sub(r'[+#/]', '-', house.group or device)}/status"
         subscriber = MqttSubscriber(
             mqtt_addresses,
             settings.subscriptions,
             sink_url=URL_HEARTBEAT_NANNY,
             client_id=settings.client_id,
-            decode=read_mqtt(settings.mappings, own_topic=status),
+            decode=raw_mqtt(own_topic=status),
             birth=Will(status, b"online"),
             last_will=Will(status, b"offline"),
-            tls=tls_options(mqtt),
+            tls=tls_options(settings.mqtt),
             reconnect=reconnect,
             on_ready=lambda: self._arrived("MQTT"),
         )
-        self.threads: tuple[AppThread, ...] = (self.processor, self.heartbeats, listener, subscriber)
+        self.heartbeats = _heartbeats(settings, changes, subscriber)
+        self.threads: tuple[AppThread, ...] = (
+            self.writer, relay, self.processor, self.heartbeats, listener, subscriber
+        )  # fmt: skip
 
     def start(self) -> None:
         """Start the threads. Returns at once: the connections come by themselves; the last one sets ``ready``."""
@@ -97,101 +130,61 @@ class Hub:
 
 
 def build(settings: HubSettings, runtime: Runtime, *, device: str, reconnect: Reconnect = True) -> Hub:
-    """Make the hub's threads and their pipes within ``runtime``. Connects to nothing yet.
+    """Make the hub's threads and their pipes within ``runtime``, and open its store. Connects to nothing yet.
 
     :param device: the name of this machine, for the topic on which the hub says that it is there.
     :param reconnect: what a failed connection leads to; see ``pylib.rabbit.Reconnect``.
-    :raises ConfigError: an address cannot be understood.
+    :raises ConfigError: an address or a rule cannot be understood, or the store is another program's.
     """
     with runtime.active():
         return Hub(runtime, settings, device, reconnect)
 
 
-def read_mqtt(mappings: tuple[TopicMapping, ...], own_topic: str = "") -> Callable[[Delivery], object]:
-    """Make the function that turns an MQTT delivery into what goes down the pipeline.
-
-    It raises ``DecodeError`` for a payload that nothing can read, which costs that one message. Without a timestamp of
-    its own an event is as old as its sender says in the message's properties, or new.
-    """
-
-    def read(delivery: Delivery) -> object:
-        if delivery.address == own_topic:
-            return None
-        now = time.time() if delivery.created_at is None else delivery.created_at
-        payload = read_payload(delivery.body)
-        events = from_mqtt(delivery.address, payload, now=now, retained=delivery.retained, mappings=mappings)
-        return forwarded(topic_base(delivery.address), events)
-
-    return read
+def rulebook(settings: HubSettings, file: RuleFile) -> Rulebook:
+    """All rules of a hub: those of ``app.conf`` and those of the rule file. Raises ``ConfigError``."""
+    return Rulebook(
+        compile_rules((*settings.links, *file.rule)),
+        outputs=settings.outputs,
+        modes=file.mode or MODES,
+        groups=file.group,
+        zone=settings.house.zone,
+        disabled=settings.policy.disabled,
+        control_expiry_s=settings.house.control_expiry_s,
+    )
 
 
-def read_rabbitmq(delivery: Delivery) -> object:
-    """Turn a delivery from RabbitMQ into what goes down the pipeline. Raises ``DecodeError``, as ``read_mqtt`` does."""
-    now = time.time() if delivery.created_at is None else delivery.created_at
-    origin = origin_of(delivery.address)
-    return forwarded(origin, from_rabbitmq(delivery.address, decode(delivery.body, delivery.content_type), now=now))
+def _engine(settings: HubSettings, file: RuleFile, loaded: Loaded, changes: list[Change]) -> Engine:
+    registry = Registry()
+    registry.restore(changes)
+    engine = Engine(rulebook(settings, file), registry)
+    engine.restore((scope, key, value) for (scope, key), value in loaded.state.items())
+    return engine
 
 
-def probe(settings: HubSettings) -> list[tuple[str, str]]:
-    """Try each broker once. Gives its name, and in one sentence what stands in the way, or nothing.
-
-    Blocks, at most for the connect time-outs. Nothing is subscribed to or consumed.
-    """
-    return [
-        ("MQTT broker", _tried(lambda ready: _mqtt_probe(settings, ready))),
-        ("RabbitMQ", _tried(lambda ready: _rabbit_probe(settings, ready))),
-    ]
+def _timetable(loaded: Loaded) -> Timetable:
+    return Timetable((), {key: value for (scope, key), value in loaded.state.items() if scope == "schedule"})
 
 
-def _tried(make: Callable[[Callable[[], None]], AppThread]) -> str:
-    runtime = Runtime()
-    with runtime.active():
+def _causes(loaded: Loaded) -> Causes:
+    causes = Causes()
+    causes.restore(loaded.causes)
+    return causes
+
+
+def _heartbeats(settings: HubSettings, changes: list[Change], subscriber: MqttSubscriber) -> HeartbeatFilter:
+    registry, liveness = Registry(), Liveness(time.time())
+    registry.restore(changes)
+    liveness.restore(changes)
+    return HeartbeatFilter(_Seed(settings), registry, liveness, subscribe=subscriber.subscribe, link=subscriber.member.link)
+
+
+class _Seed:
+    def __init__(self, settings: HubSettings) -> None:
+        self._mappings = settings.mappings
+
+    def read(self, topic: str, body: bytes, *, retained: bool, now: float) -> Found:
         try:
-            make(runtime.trip).start()
-            runtime.latch.wait()
-        finally:
-            runtime.stop()
-    cause = runtime.latch.cause
-    return str(cause.exception or "") if cause is not None else ""
-
-
-def _mqtt_probe(settings: HubSettings, ready: Callable[[], None]) -> AppThread:
-    return MqttSubscriber(
-        addresses(settings)[1],
-        sink_url=None,
-        publish_urls=("inproc://check",),
-        client_id=f"{settings.client_id}-check",
-        session_expiry=0,
-        tls=tls_options(settings.mqtt),
-        reconnect="after_first",
-        on_ready=ready,
-    )
-
-
-def _rabbit_probe(settings: HubSettings, ready: Callable[[], None]) -> AppThread:
-    rabbit = settings.rabbitmq
-    return RabbitMQRelay(
-        "inproc://check",
-        addresses(settings)[0],
-        rabbit.mq_exchange,
-        mq_exchange_type="topic",
-        wait=True,
-        tls=tls_options(rabbit),
-        reconnect="after_first",
-        on_ready=ready,
-    )
-
-
-def addresses(settings: HubSettings) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
-    """The addresses of RabbitMQ and of the MQTT broker. Raises ``ConfigError``, which names the place of the option."""
-    return (
-        parse_addresses(settings.rabbitmq.addresses, scheme="amqp", where=app_config.place("rabbitmq", "server_address")),
-        parse_addresses(settings.mqtt.addresses, scheme="mqtt", where=app_config.place("mqtt", "server_address")),
-    )
-
-
-def tls_options(section: RabbitSettings | MqttSettings) -> TlsOptions | None:
-    """The TLS files of a broker's section, or None where it names none."""
-    if section.tls_ca is None and section.tls_cert is None:
-        return None
-    return TlsOptions(ca_file=section.tls_ca, cert_file=section.tls_cert, key_file=section.tls_key)
+            payload = read_payload(body)
+            return Found(events=from_mqtt(topic, payload, now=now, retained=retained, mappings=self._mappings))
+        except DecodeError as error:
+            return Found(problems=(f"a message on {topic} was set aside: {error}",))

@@ -23,7 +23,7 @@ from pylib.rabbit import ZMQListener
 from pylib.runtime.runtime import Runtime
 from pylib.zmq import Closable
 
-__all__ = ["Demo"]
+__all__ = ["Demo", "publishing"]
 
 _SINK: Final = "inproc://demo"
 _SETTINGS: Final = Path(__file__).with_name("demo.conf")

@@ -1,86 +1,173 @@
-"""Who is alive: keeps when each device was last heard, says so when one falls silent, and passes every message on."""
+"""Who is there and who is alive: reads what devices say, keeps the registry, and notices when one falls silent."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
 
 from event_processor.domain.bodies import from_forwarded
-from event_processor.domain.devices import Device, seen, silent
+from event_processor.domain.entities import Availability, Found
+from event_processor.domain.events import Event
+from event_processor.domain.heard import Heard, Raw, Request
+from event_processor.domain.liveness import Liveness, Report
+from event_processor.domain.outcome import Change
+from event_processor.domain.registry import Registry
 from pylib.app import ZmqRelay
-from pylib.runtime.loop import Loop
+from pylib.brokers.identity import new_id
+from pylib.runtime.loop import Loop, Timer
+from pylib.runtime.wiring import Link
 from pylib.zmq import URL_HEARTBEAT_NANNY, URL_WORKER_APP
 
-__all__ = ["HeartbeatFilter"]
+__all__ = ["HeartbeatFilter", "Reader"]
 
 log = logging.getLogger("event_processor.heartbeat")
 
-# Names come from outside, so there has to be an end to how many are remembered.
-MOST_DEVICES: Final = 20_000
+#: Topics whose problems are remembered, so that each is said once and not at every message.
+MOST_PROBLEMS: Final = 1000
+
+
+class Reader(Protocol):
+    """What turns an MQTT message into what it says. Belongs to the thread that reads."""
+
+    def read(self, topic: str, body: bytes, *, retained: bool, now: float) -> Found:
+        """Read one message. Never raises for what a device sends."""
 
 
 class HeartbeatFilter(ZmqRelay):
     """Stands between the sources and the decision: ``inproc://heartbeat-nanny`` in, ``inproc://app-worker`` out.
 
-    :param stale_after_s: seconds without a sign of life after which a device is silent.
-    :param look_every_s: seconds between two looks. Silence is noticed by this timer, without the device's help.
+    It owns the registry and what is known of everybody's liveness. A device that falls silent is noticed by a timer, without
+    the device's help, and told to the rules like an event.
+
+    :param subscribe: called with topic filters to listen to besides, as devices are found. Any thread may call it.
+    :param link: how the MQTT connection is: silence means nothing while there is none.
     """
 
     def __init__(
         self,
+        reader: Reader,
+        registry: Registry,
+        liveness: Liveness,
+        *,
+        subscribe: Callable[[tuple[str, ...]], None] | None = None,
+        link: Callable[[], Link | None] | None = None,
         source_zmq_url: str = URL_HEARTBEAT_NANNY,
         sink_zmq_url: str = URL_WORKER_APP,
-        *,
-        stale_after_s: float = 300.0,
-        look_every_s: float = 5.0,
-        on_silent: Callable[[Device], None] | None = None,
     ) -> None:
         ZmqRelay.__init__(self, "HeartbeatFilter", source_zmq_url, sink_zmq_url)
-        self._stale_after_s = stale_after_s
-        self._look_every_s = look_every_s
-        self._on_silent = on_silent
-        self._devices: dict[str, Device] = {}
-        self._silent: set[str] = set()
-        self._full = False
+        self._reader = reader
+        self._registry = registry
+        self._liveness = liveness
+        self._subscribe = subscribe
+        self._link = link
+        self._up = True
+        self._problems: dict[str, None] = {}
+        self._loop: Loop | None = None
+        self._timer: Timer | None = None
+        self._timer_due = 0.0
 
-    @property
-    def devices(self) -> dict[str, Device]:
-        """A copy of what is known, by device key. Any thread."""
-        return self._devices.copy()
-
-    def process(self, message: object) -> object:
-        """Note who is heard by this message, and pass it on as it is."""
+    def process(self, message: object) -> Heard | Request | None:
+        """What a message says, of whichever source; None where it says nothing."""
         now = self.runtime.clock.time()
-        for event in from_forwarded(message, now=now):
-            if event.retained:
-                continue  # what a broker kept says nothing about who is alive now
-            if event.device not in self._devices and len(self._devices) >= MOST_DEVICES:
-                self._say_full()
-                continue
-            if event.device in self._silent:
-                self._silent.discard(event.device)
-                away = now - self._devices[event.device].last_seen
-                log.info("%s is heard again, after %.0f s.", event.device, away)
-            self._devices[event.device] = seen(self._devices, event.device, now, event)
-        return message
+        if isinstance(message, Request):
+            return message
+        if isinstance(message, Raw):
+            return self._read(message, now)
+        if isinstance(message, Heard):
+            heard = message
+        else:  # the form of the first listings, from a thread of one's own
+            heard = Heard(at=now, message_id=new_id(), events=from_forwarded(message, now=now))
+        said = self._note(heard.events, now)
+        return self._told(heard, (*heard.said, *said), heard.changes)
+
+    def _read(self, raw: Raw, now: float) -> Heard | None:
+        found = self._reader.read(raw.topic, raw.body, retained=raw.retained, now=raw.at)
+        for problem in found.problems:
+            self._complain(problem)
+        changes = self._registry.apply(found)
+        if found.subscribe and self._subscribe is not None:
+            self._subscribe(found.subscribe)
+        reports: list[Report] = []
+        for each in found.availability:
+            reports += self._liveness.said(each.device, each.online, now, entity=each.entity, retained=raw.retained)
+        said = (*_words(reports), *self._note(found.events, now))
+        heard = Heard(at=raw.at, message_id=raw.message_id, origin=raw.origin, again=raw.again, events=found.events)
+        return self._told(heard, said, changes)
+
+    def _note(self, events: Iterable[Event], now: float) -> tuple[Availability, ...]:
+        """Take the events as signs of life. Gives who is back."""
+        reports: list[Report] = []
+        for event in events:
+            entity = self._registry.entity(event.device)
+            device = event.device if entity is None else entity.device
+            reports += self._liveness.heard(device, now, retained=event.retained)
+            if entity is not None and entity.expire_after_s > 0 and not event.retained:
+                reports += self._liveness.value(entity.key, device, entity.expire_after_s, now)
+        return _words(reports)
+
+    def _told(self, heard: Heard, said: tuple[Availability, ...], changes: tuple[Change, ...]) -> Heard | None:
+        changes = (*changes, *self._liveness.take_changes())
+        self._arm()
+        if not (heard.events or said or changes):
+            return None
+        return Heard(
+            at=heard.at, message_id=heard.message_id, origin=heard.origin, again=heard.again, events=heard.events,
+            said=said, changes=changes,
+        )  # fmt: skip
+
+    # -- silence -----------------------------------------------------------------------------------------------------
 
     def arrange(self, loop: Loop) -> None:
-        """Watch the pipe, and look for silence from time to time."""
+        """Watch the pipe, and whoever falls silent."""
         super().arrange(loop)
-        loop.call_later(self._look_every_s, lambda: self._look(loop))
+        self._loop = loop
+        self._arm()
 
-    def _look(self, loop: Loop) -> None:
-        loop.call_later(self._look_every_s, lambda: self._look(loop))
+    def drain(self, loop: Loop) -> None:
+        """Keep what was learned of everybody's habits, then end."""
+        super().drain(loop)
+        changes = self._liveness.take_changes(everything=True)
+        if changes:
+            self._sink.send_pyobj(Heard(at=self.runtime.clock.time(), message_id=new_id(), changes=changes))
+
+    def _arm(self) -> None:
+        loop = self._loop
+        if loop is None:
+            return
+        due = self._liveness.next_due()
+        if self._timer is not None and self._timer.call is not None:
+            if self._timer_due <= due:
+                return
+            self._timer.cancel()
+        self._timer_due = due
+        self._timer = loop.call_later(due - self.runtime.clock.time(), self._look)
+
+    def _look(self) -> None:
         now = self.runtime.clock.time()
-        for device in silent(self._devices, now, self._stale_after_s):
-            if device.key not in self._silent:
-                self._silent.add(device.key)
-                log.warning("%s has not been heard for %.0f s.", device.key, now - device.last_seen)
-                if self._on_silent is not None:
-                    self._on_silent(device)
+        link = self._link() if self._link is not None else None
+        if link is not None and link.up != self._up:
+            self._up = link.up
+            (self._liveness.connected if link.up else self._liveness.disconnected)(link.since)
+        said = _words(self._liveness.due(now))
+        changes = self._liveness.take_changes()
+        if said or changes:
+            self._sink.send_pyobj(Heard(at=now, message_id=new_id(), said=said, changes=changes))
+        self._timer = None
+        self._arm()
 
-    def _say_full(self) -> None:
-        if not self._full:
-            self._full = True
-            log.warning("%d devices are known; others are served and not watched for silence.", MOST_DEVICES)
+    def _complain(self, problem: str) -> None:
+        if problem not in self._problems and len(self._problems) < MOST_PROBLEMS:
+            self._problems[problem] = None
+            log.warning("%s", problem)
+
+
+def _words(reports: Iterable[Report]) -> tuple[Availability, ...]:
+    """Say it in the log, once, and to the rules."""
+    said = []
+    for report in reports:
+        who = report.entity or report.device
+        log.log(logging.INFO if report.online else logging.WARNING, "%s is %s: %s.", who,
+                "there" if report.online else "gone", report.why)  # fmt: skip
+        said.append(Availability(device=report.device, online=report.online, at=report.at, entity=report.entity))
+    return tuple(said)

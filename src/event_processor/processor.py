@@ -1,122 +1,192 @@
-"""The event loop of the hub: takes what was heard, decides, and sends what follows from it to the outputs."""
+"""The event loop of the hub: takes what was heard, decides, and hands what follows from it to the store, which sends it."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
-import zmq
+import msgspec
 
-from event_processor.domain.actions import Action, Control, control_payload, expires_at
+from event_processor.causes import Causes
 from event_processor.domain.bodies import from_forwarded
-from event_processor.domain.decide import Decision, Policy, Reason, decide
-from event_processor.domain.devices import Device, seen
+from event_processor.domain.engine import Engine
+from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
-from pylib import threads
-from pylib.brokers.addresses import AddressLike, TlsOptions
-from pylib.errors import MessageError
-from pylib.handler import exception_handler
-from pylib.rabbit import MQConnection, Reconnect
-from pylib.zmq import URL_MQTT_PUBLISH, URL_WORKER_APP, Closable
+from event_processor.domain.heard import Heard, Request
+from event_processor.domain.outcome import Change, Evaluation, Outcome
+from event_processor.domain.schedules import ScheduleFired, Task, Timetable
+from event_processor.domain.task_requests import requests_of
+from pylib.app import ZmqRelay
+from pylib.brokers.identity import new_id
+from pylib.runtime.loop import Loop, Timer
+from pylib.zmq import URL_WORKER_APP
 
-__all__ = ["EventProcessor"]
+__all__ = ["URL_STORE", "EventProcessor"]
 
 log = logging.getLogger("event_processor")
 
-# How loud each outcome is. What a device says every few seconds and sets nothing off is for debugging only.
-_LEVELS: Final[Mapping[Reason, int]] = {
-    Reason.TRIGGERED: logging.INFO,
-    Reason.NO_LINK: logging.INFO,
-    Reason.OUTPUT_DISABLED: logging.INFO,
-    Reason.TOO_OLD: logging.WARNING,
-    Reason.FROM_THE_FUTURE: logging.WARNING,
-}
-# Names come from outside, so there has to be an end to how many are remembered.
-MOST_DEVICES: Final = 20_000
+URL_STORE: Final = "inproc://store"
+
+# How loud a rule's silence is. What says every few seconds that nothing follows is for debugging only.
+_LEVELS: Final[Mapping[str, int]] = {"too_old": logging.WARNING, "from_the_future": logging.WARNING}
+#: Seconds after which timers are looked at again although none is due: the wall clock may have been set.
+LOOK_EVERY: Final = 30.0
 
 
-class EventProcessor(MQConnection, Closable):
-    """Decides what each event sets off, on ``inproc://app-worker``, and alone owns what is known of the devices.
+class EventProcessor(ZmqRelay):
+    """Decides what each event sets off: ``inproc://app-worker`` in, ``inproc://store`` out. It alone owns the hub's state.
 
-    Control messages go to ``event.control.<output type>`` on the direct exchange ``mq_exchange_name``, commands for
-    MQTT devices to ``inproc://mqtt-publish``. Both expire ``policy.control_expiry_s`` seconds after the decision,
-    wherever they are by then. One bad message costs that message, never the thread.
+    Everything a message causes is one outcome per event, handed on before the next message is taken; the delivery's receipt
+    travels with it. What was decided before, in this run or an earlier one, is not decided again: the store is merely told,
+    and sends what is still pending of it.
     """
 
     def __init__(
-        self,
-        mq_server_address: AddressLike,
-        mq_exchange_name: str,
-        policy: Policy,
-        *,
-        tls: TlsOptions | None = None,
-        reconnect: Reconnect = True,
-    ) -> None:
-        MQConnection.__init__(
-            self,
-            mq_server_address=mq_server_address,
-            mq_exchange_name=mq_exchange_name,
-            mq_exchange_type="direct",
-            mq_arguments={"x-message-ttl": int(policy.control_expiry_s * 1000)},
-            tls=tls,
-            reconnect=reconnect,
-        )
-        Closable.__init__(self, connect_url=URL_WORKER_APP)
-        self._policy = policy
-        self._commands = self.get_socket(zmq.PUSH)
-        self._commands.connect(URL_MQTT_PUBLISH)
-        self._devices: dict[str, Device] = {}
+        self, engine: Engine, timetable: Timetable, causes: Causes, *, source_zmq_url: str = URL_WORKER_APP,
+        sink_zmq_url: str = URL_STORE,
+    ) -> None:  # fmt: skip
+        ZmqRelay.__init__(self, "EventProcessor", source_zmq_url, sink_zmq_url)
+        self._engine = engine
+        self._timetable = timetable
+        self._causes = causes
+        self._timer: Timer | None = None
+        self._due_at = float("inf")
+        self._loop: Loop | None = None
 
-    def run(self) -> None:
-        """Take messages until the stop. Everything a message causes is sent before the next one is taken, which is when
-        the library lets go of its receipt."""
-        with exception_handler(closable=self, and_raise=True):
-            while not threads.shutting_down:
-                for decision in self._decided(self.socket.recv_pyobj()):
-                    log.log(
-                        _LEVELS.get(decision.reason, logging.DEBUG),
-                        "%s",
-                        decision.explanation,
-                        extra={"reason": decision.reason.value},
-                    )
-                    if decision.action is not None:
-                        self._send(decision.action)
+    # -- messages ----------------------------------------------------------------------------------------------------
 
-    def _decided(self, message: object) -> list[Decision]:
-        """Everything that follows from a message. Never raises: what cannot be read is set aside, and said once."""
-        now = time.time()
-        try:
-            events = from_forwarded(message, now=now)
-            decisions = [decision for event in events for decision in decide(event, self._devices, now, self._policy)]
-            for event in events:
-                self._remember(event, now)
-        except MessageError as error:
-            log.warning("A message from %s was set aside: %s", _origin(message), error)
-        except Exception as error:  # a fault of ours in one message must not silence all the others
-            log.error("A message from %s was set aside: %s", _origin(message), error, exc_info=error)
+    def process(self, message: object) -> Iterator[Outcome]:
+        """Everything that follows from a message: from ``HeartbeatFilter``, from a person, or from an application's thread."""
+        if isinstance(message, Heard):
+            outcomes = self._heard(message)
+        elif isinstance(message, Request):
+            outcomes = self._asked(message)
         else:
-            return decisions
-        return []
+            now = self.runtime.clock.time()
+            outcomes = self._heard(Heard(at=now, message_id=new_id(), events=from_forwarded(message, now=now)))
+        for outcome in outcomes:
+            self._tell(outcome.evaluations)
+            yield outcome
+        self._arm()
 
-    def _remember(self, event: Event, now: float) -> None:
-        if event.device in self._devices or len(self._devices) < MOST_DEVICES:
-            self._devices[event.device] = seen(self._devices, event.device, now, event)
+    def _heard(self, heard: Heard) -> Iterator[Outcome]:
+        now = self.runtime.clock.time()
+        base = self._causes.base(heard)
+        changes = heard.changes
+        if changes:
+            self._engine.learn(changes)
+        said: Sequence[Event | Availability] = (*heard.said, *heard.events)
+        for number, each in enumerate(said):
+            cause = f"{base}.{number}"
+            if self._causes.decided(cause):
+                outcome = Outcome(cause=cause, at=now)
+            else:
+                outcome = self._engine.take(each, cause, now)
+            if changes:
+                outcome = msgspec.structs.replace(outcome, changes=(*changes, *outcome.changes))
+                changes = ()
+            yield outcome
+        if changes:
+            yield Outcome(cause=f"{base}.{len(said)}", at=now, changes=changes)
 
-    def _send(self, action: Action) -> None:
-        if isinstance(action, Control):
-            self._basic_publish(routing_key=action.routing_key, event_payload=control_payload(action))
+    def _asked(self, request: Request) -> Iterator[Outcome]:
+        if self._causes.decided(request.id):
+            yield Outcome(cause=request.id, at=request.at)
             return
-        how: dict[str, Any] = {
-            "qos": action.qos,
-            "retain": action.retain,
-            "created_at": action.created_at,
-            "expires_at": expires_at(action),
-        }
-        self._commands.send_pyobj((action.topic, action.payload, how))
+        now = self.runtime.clock.time()
+        kind, _, name = request.about.partition(":")
+        if request.what in ("enable", "disable") and kind == "schedule":
+            yield self._switch_schedule(request, name, now)
+        else:
+            yield self._engine.command(request, now)
+
+    def _switch_schedule(self, request: Request, schedule: str, now: float) -> Outcome:
+        on = request.what == "enable"
+        try:
+            changes = self._timetable.enable(schedule, on, now)
+        except KeyError:
+            return _answer(request, now, False, "there is no such schedule", ())
+        return _answer(request, now, True, f"it is switched {'on' if on else 'off'}", changes)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def arrange(self, loop: Loop) -> None:
+        """Watch the pipe, and deal with whatever came due while nobody was here."""
+        super().arrange(loop)
+        self._loop = loop
+        loop.post(self._ring)
+
+    def _arm(self) -> None:
+        """Wake up when the next timer or schedule is due."""
+        loop = self._loop
+        if loop is None:
+            return
+        dues = [due for due in (self._engine.next_due(), self._timetable.next_due()) if due is not None]
+        due = min(dues, default=float("inf"))
+        if due == self._due_at and self._timer is not None and self._timer.call is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due_at = due
+        self._timer = loop.call_later(min(LOOK_EVERY, due - loop.time()), self._ring)
+
+    def _ring(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        now = self.runtime.clock.time()
+        for outcome in (*self._engine.due(now), *self._scheduled(now)):
+            self._tell(outcome.evaluations)
+            self._sink.send_pyobj(outcome)
+        self._arm()
+
+    def _scheduled(self, now: float) -> Iterator[Outcome]:
+        due = self._timetable.due(now)
+        for note in due.notes:
+            log.info("%s", note)
+        for fired in due.fired:
+            if not self._causes.decided(fired.cause):
+                yield self._fire(fired, now)
+        if due.changes:
+            yield Outcome(cause=new_id(), at=now, changes=due.changes)
+
+    def _fire(self, fired: ScheduleFired, now: float) -> Outcome:
+        """Do what a schedule says, as one outcome: its own change is stored with what it causes, or neither is."""
+        log.info("%s", fired.explanation or f"Schedule {fired.name or fired.schedule} is due.")
+        parts = [self._engine.happen("schedule", fired.schedule, fired.cause, now)]
+        changes: list[Change] = [fired.change]
+        for number, task in enumerate(fired.tasks):
+            cause, who = f"{fired.cause}.{number}", f"Schedule {fired.name or fired.schedule}"
+            parts += self._do(task, cause, who, now)
+        for part in parts:
+            changes.extend(part.changes)
+        return Outcome(
+            cause=fired.cause,
+            at=now,
+            evaluations=tuple(evaluation for part in parts for evaluation in part.evaluations),
+            steps=tuple(step for part in parts for step in part.steps),
+            changes=tuple(changes),
+        )
+
+    def _do(self, task: Task, cause: str, who: str, now: float) -> Iterator[Outcome]:
+        if task.do in ("enable", "disable") and task.subject == "schedule":
+            asked = Request(id=cause, at=now, what=task.do, who=who, about=f"schedule:{task.name}")
+            yield self._switch_schedule(asked, task.name, now)
+            return
+        engine = self._engine
+        meant = requests_of(task, engine.book, engine.registry, engine.state)
+        for number, (what, about, value) in enumerate(meant):
+            yield self._engine.command(
+                Request(id=f"{cause}.{number}", at=now, what=what, who=who, about=about, value=value), now
+            )
+
+    def _tell(self, evaluations: Sequence[Evaluation]) -> None:
+        for evaluation in evaluations:
+            level = logging.INFO if evaluation.fired else _LEVELS.get(evaluation.reason, logging.DEBUG)
+            log.log(level, "%s", evaluation.explanation, extra={"reason": evaluation.reason})
 
 
-def _origin(message: object) -> str:
-    """The name under which a message came, for the log."""
-    return repr(next(iter(message), "?")) if isinstance(message, Mapping) else "an unknown source"
+def _answer(request: Request, now: float, done: bool, text: str, changes: tuple[Change, ...]) -> Outcome:
+    explanation = f"{request.who or 'Somebody'} asked for {request.what} {request.about}: {text}."
+    answer = Evaluation(rule="", device=request.about, at=now, fired=done, reason=request.what, explanation=explanation)
+    return Outcome(cause=request.id, at=now, evaluations=(answer,), changes=changes)

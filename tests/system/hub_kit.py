@@ -63,6 +63,7 @@ class Home:
             "MQTT_SERVER_ADDRESS": mqtt_address,
             "RABBITMQ_SERVER_ADDRESS": rabbitmq_address,
             "PYTHONPATH": str(SOURCE),
+            "STATE_DIRECTORY": str(folder / "state"),
         }
 
     @classmethod

@@ -1,61 +1,116 @@
-"""The heartbeat filter: remembers who was heard, passes everything on, notices silence by itself."""
+"""The heartbeat filter: knows who is there, passes on what they say, and notices silence by itself."""
 
 from __future__ import annotations
 
 import logging
-import threading
+from collections.abc import Callable
 
 import pytest
 import zmq
 
-from event_processor.domain.devices import Device
+from event_processor.domain.entities import DeviceInfo, Entity, Found
+from event_processor.domain.events import Event
+from event_processor.domain.heard import Heard, Raw
+from event_processor.domain.liveness import Liveness
+from event_processor.domain.registry import Registry
 from event_processor.heartbeat import HeartbeatFilter
 from pylib.errors import DecodeError
 from pylib.runtime.runtime import Runtime
+from pylib.runtime.wiring import Link
+from pylib.testing.clock import VirtualClock
 from pylib.zmq import Closable, zmq_socket
 
-
-def heard(device: str, *, retained: bool = False) -> dict[str, object]:
-    return {"front": {"retained": retained, "data": {"active_devices": [{"device_key": device}]}}}
-
-
-def test_a_message_is_noted_and_passed_on_as_it_is() -> None:
-    runtime = Runtime()
-    with runtime.active():
-        keeper = HeartbeatFilter("inproc://in", "inproc://out")
-        message = heard("Front Door")
-        assert keeper.process(message) is message
-        assert keeper.devices["Front Door"].active is True
-        keeper.process(heard("Kept Door", retained=True))
-        assert "Kept Door" not in keeper.devices
-        with pytest.raises(DecodeError):
-            keeper.process(["no", "origin"])
-    runtime.trip()
-    runtime.stop()
+PLUG = DeviceInfo(id="plug", name="Plug", convention="seed")
+POWER = Entity(key="Plug power", device="plug", name="power", expire_after_s=30.0)
 
 
-def test_a_device_that_falls_silent_is_reported_once_and_welcomed_back(caplog: pytest.LogCaptureFixture) -> None:
+class Reads:
+    """A convention of one device: the body is its value."""
+
+    def read(self, topic: str, body: bytes, *, retained: bool, now: float) -> Found:
+        if topic == "bad":
+            return Found(problems=("a message on bad was set aside: it makes no sense",))
+        event = Event(device="Plug power", kind="input", created_at=now, source="mqtt", topic=topic, value=float(body),
+                      retained=retained)  # fmt: skip
+        return Found(devices=(PLUG,), entities=(POWER,), events=(event,), subscribe=("plug/#",))
+
+
+def raw(topic: str = "plug/power", body: bytes = b"1", *, retained: bool = False) -> Raw:
+    return Raw(topic=topic, body=body, at=10.0, message_id="m", origin="1.a", retained=retained)
+
+
+def keeper(subscribe: Callable[[tuple[str, ...]], None] | None = None) -> HeartbeatFilter:
+    return HeartbeatFilter(Reads(), Registry(), Liveness(0.0), subscribe=subscribe, source_zmq_url="inproc://in",
+                           sink_zmq_url="inproc://out")  # fmt: skip
+
+
+def test_what_a_device_says_goes_on_with_who_it_is_and_what_it_needs_is_subscribed_to(runtime: Runtime) -> None:
+    asked: list[tuple[str, ...]] = []
+    heard = keeper(asked.append).process(raw())
+    assert isinstance(heard, Heard)
+    assert (heard.message_id, heard.origin, heard.again) == ("m", "1.a", False)
+    assert [event.value for event in heard.events] == [1.0]
+    assert {change.scope for change in heard.changes} >= {"device", "entity"}
+    assert asked == [("plug/#",)]
+
+
+def test_a_device_is_announced_once(runtime: Runtime) -> None:
+    filter = keeper()
+    filter.process(raw())
+    heard = filter.process(raw(body=b"2"))
+    assert isinstance(heard, Heard)
+    assert not {change.scope for change in heard.changes} & {"device", "entity"}
+
+
+def test_a_message_that_makes_no_sense_is_said_once_and_goes_nowhere(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    filter = keeper()
+    assert filter.process(raw("bad")) is None
+    assert filter.process(raw("bad")) is None
+    assert caplog.messages == ["a message on bad was set aside: it makes no sense"]
+
+
+def test_the_first_listings_form_is_understood_and_what_is_none_is_refused(runtime: Runtime) -> None:
+    filter = keeper()
+    heard = filter.process({"front": {"data": {"active_devices": [{"device_key": "Front Door"}]}}})
+    assert isinstance(heard, Heard)
+    assert [(event.device, event.active) for event in heard.events] == [("Front Door", True)]
+    with pytest.raises(DecodeError):
+        filter.process(["no", "origin"])
+
+
+def test_a_value_that_holds_no_longer_is_told_without_the_devices_help_and_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "event_processor.heartbeat")
-    silent, told = threading.Event(), []
-
-    def on_silent(device: Device) -> None:
-        told.append(device.key)
-        silent.set()
-
     runtime = Runtime()
+    clock = VirtualClock()
+    runtime.clock = clock
     with runtime.active():
         out = Closable("inproc://out")
-        keeper = HeartbeatFilter("inproc://in", "inproc://out", stale_after_s=0.05, look_every_s=0.01, on_silent=on_silent)
-        keeper.start()
+        filter = HeartbeatFilter(Reads(), Registry(), Liveness(clock.time()), source_zmq_url="inproc://in",
+                                 sink_zmq_url="inproc://out")  # fmt: skip
+        filter.start()
         with zmq_socket(zmq.PUSH) as sender:
             sender.connect("inproc://in")
-            sender.send_pyobj(heard("Front Door"))
-            assert out.socket.recv_pyobj() == heard("Front Door")
-            assert silent.wait(5)
-            sender.send_pyobj(heard("Front Door"))
-            assert out.socket.recv_pyobj() == heard("Front Door")
+            sender.send_pyobj(raw())
+            assert out.socket.recv_pyobj().events[0].value == 1.0
+            clock.advance(31.0)
+            gone = out.socket.recv_pyobj()
+            assert [(each.entity, each.online) for each in gone.said] == [("Plug power", False)]
+            sender.send_pyobj(raw(body=b"2"))
+            assert [(each.entity, each.online) for each in out.socket.recv_pyobj().said] == [("Plug power", True)]
         out.close()
         runtime.trip()
         assert runtime.stop() == []
-    assert told[0] == "Front Door"
-    assert "Front Door is heard again" in caplog.text
+    assert "Plug power is gone" in caplog.text
+    assert "Plug power is there" in caplog.text
+
+
+def test_nobody_dies_of_a_broker_that_is_away(runtime: Runtime) -> None:
+    link = Link(thread="t", name="broker", up=False, since=5.0)
+    liveness = Liveness(0.0)
+    filter = HeartbeatFilter(Reads(), Registry(), liveness, link=lambda: link, source_zmq_url="inproc://in",
+                             sink_zmq_url="inproc://out")  # fmt: skip
+    filter.process(raw())
+    filter._look()  # what its timer calls
+    assert liveness.due(10_000.0) == ()

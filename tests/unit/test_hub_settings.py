@@ -37,7 +37,7 @@ def test_the_example_is_understood_as_its_comments_say() -> None:
 
 def test_the_seeds_options_alone_are_enough(tmp_path: Path) -> None:
     settings = _load(tmp_path, LEAST)
-    assert (settings.timing.max_event_age_s, settings.policy.control_expiry_s) == (120, 90)
+    assert (settings.house.max_event_age_s, settings.policy.control_expiry_s) == (120, 90)
     assert settings.mappings == ()
 
 

@@ -1,0 +1,51 @@
+"""What a broker delivers, in the form in which it goes down the hub's first pipe. Called on the connections' threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from event_processor.domain.bodies import from_rabbitmq
+from event_processor.domain.heard import Heard, Raw, origin_of_message
+from pylib.brokers.identity import new_id
+from pylib.brokers.port import Delivery
+from pylib.data import decode
+
+__all__ = ["raw_mqtt", "read_rabbitmq"]
+
+
+def raw_mqtt(own_topic: str = "") -> Callable[[Delivery], Raw | None]:
+    """Make the function that takes an MQTT delivery as it is; what it says is found out by the thread that knows the devices.
+
+    Without a time of its own a message is as old as its sender says in its properties, or new. What the hub itself says on
+    ``own_topic`` is left out.
+    """
+
+    def take(delivery: Delivery) -> Raw | None:
+        if delivery.address == own_topic:
+            return None
+        return Raw(
+            topic=delivery.address,
+            body=delivery.body,
+            at=time.time() if delivery.created_at is None else delivery.created_at,
+            message_id=delivery.message_id or new_id(),
+            origin=origin_of_message(delivery.tag, delivery.address, delivery.body),
+            again=delivery.redelivered,
+            retained=delivery.retained,
+        )
+
+    return take
+
+
+def read_rabbitmq(delivery: Delivery) -> Heard:
+    """Read a message of an application. Raises ``DecodeError`` for what it cannot be, which costs that one message."""
+    now = time.time() if delivery.created_at is None else delivery.created_at
+    body = decode(delivery.body, delivery.content_type)
+    return Heard(
+        at=now,
+        message_id=delivery.message_id or new_id(),
+        # A delivery tag belongs to one connection (AMQP 0-9-1 section 1.8.3.13), so it does not tell two equal messages apart.
+        origin=origin_of_message(0, delivery.address, delivery.body),
+        again=delivery.redelivered,
+        events=from_rabbitmq(delivery.address, body, now=now),
+    )

@@ -1,0 +1,190 @@
+"""The hub's settings, read once from ``app.conf`` and its overrides, checked as a whole before anything is opened.
+
+Sections: ``[rabbitmq]``, ``[mqtt]``, ``[hub]``, ``[links]``, ``[type_links]``, and one ``[output:<name>]``,
+``[meter:<device>]`` or ``[mapping:<name>]`` for each of these. ``examples/app.conf`` shows and explains them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ConfigDict
+
+from event_processor.domain.decide import MeterLimits, Policy
+from event_processor.domain.link_rules import outputs_of_policy, rules_of_policy
+from event_processor.domain.links import Output, compile_links, make_output
+from event_processor.domain.mapping import TopicMapping, compile_mapping, without_covered
+from event_processor.domain.rule_file import RuleFile
+from event_processor.domain.rule_file import load as load_rules
+from event_processor.domain.rules import Rule
+from event_processor.settings.sections import (
+    House,
+    MappingSection,
+    MeterSection,
+    MqttSettings,
+    OutputSection,
+    RabbitSettings,
+    Section,
+    split_list,
+)
+from pylib.config import AppConfig, load_settings
+from pylib.errors import ConfigError
+
+__all__ = ["HubSettings", "load", "read_rules"]
+
+V = TypeVar("V")
+
+
+class HubSettings(Section):
+    """Everything the hub is told by its configuration. Frozen: any thread may read it."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    rabbitmq: RabbitSettings
+    mqtt: MqttSettings
+    house: House
+    policy: Policy
+    links: tuple[Rule, ...]
+    rules_path: Path | None
+    outputs: tuple[Output, ...]
+    mappings: tuple[TopicMapping, ...]
+    subscriptions: tuple[str, ...]
+    client_id: str
+
+
+def load(config: AppConfig) -> HubSettings:
+    """Read and check all of the hub's settings.
+
+    :raises ConfigError: an option is missing or wrong; the message names the file, the section and the option.
+    """
+    rabbitmq = load_settings(RabbitSettings, "rabbitmq", config)
+    mqtt = load_settings(MqttSettings, "mqtt", config)
+    house = load_settings(House, "hub", config)
+    mappings = tuple(_mapping(name, section, config) for name, section in _named("mapping", config))
+    subscribe = split_list(mqtt.subscribe)
+    for topic in subscribe:
+        _checked(config, "mqtt", partial(_check_filter, topic))
+    policy, described = _policy(house, config)
+    return HubSettings(
+        rabbitmq=rabbitmq,
+        mqtt=mqtt,
+        house=house,
+        policy=policy,
+        links=tuple(rules_of_policy(policy)),
+        outputs=tuple({each.name.lower(): each for each in (*outputs_of_policy(policy), *described)}.values()),
+        rules_path=_rules_path(house, config),
+        mappings=mappings,
+        subscriptions=without_covered([*subscribe, *(mapping.topic_filter for mapping in mappings)]),
+        client_id=mqtt.client_id or f"event-processor-{house.group or config.device_name()}",
+    )
+
+
+def _policy(house: House, config: AppConfig) -> tuple[Policy, tuple[Output, ...]]:
+    """What the links and limits come to, and the outputs that have a section."""
+    outputs = [_output(name, section, config) for name, section in _named("output", config)]
+    links, type_links = (dict(config.items(s)) if config.has_section(s) else {} for s in ("links", "type_links"))
+    # In two steps, so that an error names the section that it is in.
+    by_device = _checked(config, "links", lambda: compile_links(links, outputs=outputs))
+    by_type = _checked(config, "type_links", lambda: compile_links({}, type_links, outputs))
+    meters = {name.lower(): _meter(section, config) for name, section in _named("meter", config)}
+    return (
+        Policy(
+            links=by_device.joined(by_type),
+            meters=meters,
+            disabled=frozenset(device.lower() for device in split_list(house.disabled)),
+            max_event_age_s=house.max_event_age_s,
+            control_expiry_s=house.control_expiry_s,
+        ),
+        tuple(outputs),
+    )
+
+
+def read_rules(settings: HubSettings) -> RuleFile:
+    """The rules of the file that the settings name, or none. Raises ``ConfigError`` with everything that is wrong with it."""
+    path = settings.rules_path
+    if path is None:
+        return RuleFile()
+    try:
+        return load_rules(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the rules cannot be read ({error}).") from None
+
+
+def _rules_path(house: House, config: AppConfig) -> Path | None:
+    """The file of rules: the one that is named, else ``rules.toml`` beside the settings file where there is one."""
+    beside = Path(config.path).parent
+    if house.rules:
+        return (beside / Path(house.rules).expanduser()).absolute()
+    found = (beside / "rules.toml").absolute()
+    return found if found.is_file() else None
+
+
+def _meter(section: str, config: AppConfig) -> MeterLimits:
+    meter = load_settings(MeterSection, section, config)
+    return MeterLimits(low=meter.low, high=meter.high, of_minute=meter.of == "minute", every_reading=meter.every_reading)
+
+
+def _mapping(name: str, section: str, config: AppConfig) -> TopicMapping:
+    read = load_settings(MappingSection, section, config)
+    return _checked(
+        config,
+        section,
+        lambda: compile_mapping(
+            name,
+            topic=read.topic,
+            device=read.device,
+            type=read.type,
+            value=read.value,
+            kind=read.kind,
+            on=split_list(read.on),
+            off=split_list(read.off),
+        ),
+    )
+
+
+def _output(name: str, section: str, config: AppConfig) -> Output:
+    read = load_settings(OutputSection, section, config)
+    return _checked(
+        config,
+        section,
+        lambda: make_output(
+            name,
+            type=read.type,
+            label=read.label,
+            params=read.params,
+            topic=read.topic,
+            payload=read.payload,
+            qos=int(read.qos),
+            retain=read.retain,
+            enabled=read.enabled,
+        ),
+    )
+
+
+def _check_filter(topic: str) -> None:
+    try:
+        compile_mapping("subscribe", topic=topic, device="any", type="any")
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("topic:", f"subscribe: {topic!r}:", 1)) from None
+
+
+def _checked(config: AppConfig, section: str, make: Callable[[], V]) -> V:
+    """Run ``make``, whose errors start with an option's name, and put the place in front of what it raises."""
+    try:
+        return make()
+    except ConfigError as error:
+        option, _, rest = str(error).partition(": ")
+        raise ConfigError(f"{config.place(section, option)}: {rest}.") from None
+
+
+def _named(kind: str, config: AppConfig) -> Iterator[tuple[str, str]]:
+    """Give name and section of every ``[<kind>:<name>]``, in the order of the file."""
+    for section in config.sections():
+        prefix, colon, name = section.partition(":")
+        if colon and prefix.strip().lower() == kind:
+            if not name.strip():
+                raise ConfigError(f"{config.path}: [{section}] has no name: write [{kind}:<name>].")
+            yield name.strip(), section

@@ -1,0 +1,153 @@
+"""The sections of ``app.conf`` that the hub reads, each checked by itself. ``examples/app.conf`` explains them all."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, FilePath, model_validator
+
+__all__ = [
+    "House", "MappingSection", "MeterSection", "MqttSettings", "OutputSection", "RabbitSettings", "Section", "Timing",
+    "split_list",
+]  # fmt: skip
+
+_EXCHANGE = r"^[\w.:-]{1,200}$"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True)
+
+
+class Broker(Section):
+    """What both brokers' sections share. They may hold further options, for the library and for applications."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    server_address: str = Field(min_length=1, repr=False)
+    tls_ca: FilePath | None = None
+    tls_cert: FilePath | None = None
+    tls_key: FilePath | None = Field(default=None, repr=False)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses to try in turn. They may hold passwords: never log them as they are."""
+        return tuple(_addresses(self.server_address))
+
+    @model_validator(mode="after")
+    def _usable(self) -> Broker:
+        if not self.addresses:
+            raise ValueError("server_address names no server")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: set both or neither")
+        return self
+
+
+class RabbitSettings(Broker):
+    """``[rabbitmq]``. The hub listens on ``mq_exchange`` (topic) and commands on ``<mq_exchange>_control`` (direct)."""
+
+    mq_exchange: str = Field(pattern=_EXCHANGE)
+    device_topic: str = Field(default="event_processor", pattern=r"^[\w-]{1,100}$")
+    topic_filter: str = Field(default="event.#", min_length=1, max_length=255)
+
+    @property
+    def control_exchange(self) -> str:
+        """The exchange on which output applications listen for ``event.control.<type>``."""
+        return f"{self.mq_exchange}_control"
+
+
+class MqttSettings(Broker):
+    """``[mqtt]``. ``subscribe`` lists filters, by commas or lines; what the mappings need is added to it."""
+
+    subscribe: str = "sensor/#, meter/#"
+    client_id: str = Field(default="", max_length=200)
+
+
+class Timing(Section):
+    """``[hub]``: times in seconds, and the devices that may set nothing off."""
+
+    max_event_age_s: float = Field(default=120.0, gt=0, allow_inf_nan=False)
+    control_expiry_s: float = Field(default=90.0, gt=0, le=86400)
+    heartbeat_interval_s: float = Field(default=5.0, gt=0, le=3600)
+    stale_after_s: float = Field(default=300.0, gt=0, allow_inf_nan=False)
+    disabled: str = ""
+
+
+class House(Timing):
+    """``[hub]``, all of it: also where the hub is, what it keeps and where, and whether others stand in for it.
+
+    ``group`` names the hubs that stand in for each other; ``rules`` is the file with further rules, and ``database`` a file or
+    a URL of PostgreSQL. Empty means: beside the settings file (rules.toml, where there is one), in the state folder.
+    """
+
+    timezone: str = "UTC"
+    latitude: float | None = Field(default=None, ge=-90, le=90)
+    longitude: float | None = Field(default=None, ge=-180, le=180)
+    rules: str = ""
+    database: str = Field(default="", repr=False)
+    discovery: bool = True
+    discovery_prefix: str = Field(default="homeassistant", pattern=r"^[\w/-]{1,100}$")
+    group: str = Field(default="", pattern=r"^[\w.-]{0,100}$")
+    keep_days: float = Field(default=90.0, gt=0)
+    keep_mib: float = Field(default=2048.0, gt=1)
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> House:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude belong together: set both or neither")
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"timezone: {self.timezone!r} is no zone such as Europe/Berlin") from None
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of the house."""
+        return ZoneInfo(self.timezone)
+
+
+class MappingSection(Section):
+    topic: str
+    device: str
+    type: str
+    value: str = ""
+    kind: Literal["input", "meter"] = "input"
+    on: str = ""
+    off: str = ""
+
+
+class OutputSection(Section):
+    type: str = ""
+    label: str = ""
+    params: str | None = None
+    topic: str = ""
+    payload: str = ""
+    qos: Literal["0", "1", "2"] = "1"
+    retain: bool = False
+    enabled: bool = True
+
+
+class MeterSection(Section):
+    low: float | None = Field(default=None, allow_inf_nan=False)
+    high: float | None = Field(default=None, allow_inf_nan=False)
+    of: Literal["register", "minute"] = "register"
+    every_reading: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MeterSection:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError("low is above high: every reading would be outside")
+        return self
+
+
+def split_list(written: str) -> list[str]:
+    """What a person has listed, by commas or lines."""
+    return [part.strip() for part in re.split(r"[,\n]", written) if part.strip()]
+
+
+def _addresses(written: str) -> list[str]:
+    """Split a list of addresses. A comma ends a URL only before white space or another URL: passwords have them too."""
+    between = r"\n|,(?=\s|\w+://|$)" if "://" in written else r"[,\n]"
+    return [part.strip() for part in re.split(between, written) if part.strip()]

@@ -183,6 +183,7 @@ class Catalogue:
     def _remove(self, out: Findings, key: str) -> None:
         entity = self.registry.entity(key)
         self._moved.pop(key, None)
+        self._unclaimed.discard(key)
         if entity is None:
             return
         out.removed[key] = None
@@ -265,7 +266,13 @@ class Catalogue:
             return False
         if mate.command is not None and plan.command is not None:
             return mate.command.topic.casefold() == plan.command.topic.casefold() and mate.type == plan.type
-        return mate.command is plan.command and any(self._has(mate, source) for source in plan.sources)
+        if mate.command is not plan.command:
+            return False
+        return any(
+            reading.entity is mate and reading.extract is source.extract
+            for source in plan.sources
+            for reading in self._at(source.topic)
+        )
 
     def _read_from(self, out: Findings, topic: str, entity: Entity, source: Source) -> None:
         if "+" in source.topic or "#" in source.topic:
@@ -293,6 +300,28 @@ class Catalogue:
             else:
                 del self._readings[topic]
         self._patterns = [pattern for pattern in self._patterns if pattern[1] in self._readings]
+
+    def enable(self, key: str, enabled: bool) -> Entity | None:
+        """Listen, or no longer listen, to an entity. Returns it as it is now."""
+        entity = self.registry.entity(key)
+        if entity is None or entity.enabled == enabled:
+            return entity
+        made = msgspec.structs.replace(entity, enabled=enabled)
+        for topic, readings in self._readings.items():
+            several = readings if isinstance(readings, tuple) else (readings,)
+            if any(reading.entity is entity for reading in several):
+                now = tuple(
+                    msgspec.structs.replace(reading, entity=made) if reading.entity is entity else reading
+                    for reading in several
+                )
+                self._readings[topic] = now[0] if len(now) == 1 else now
+        self.registry.put_entity(made)
+        return made
+
+    def drop(self, out: Findings, key: str) -> None:
+        """Forget an entity, whoever announced it."""
+        self._unclaimed.discard(key)
+        self._remove(out, key)
 
     def topics(self) -> tuple[str, ...]:
         """Every topic to be subscribed to for the entities that are known, for a new connection."""

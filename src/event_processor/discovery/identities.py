@@ -56,7 +56,7 @@ class Identities:
         via = self.find((who.via,)) if who.via else None
         told = DeviceInfo(
             id=who.tokens[0] if known is None else known.id,
-            name=who.name,
+            name=who.name or (who.tokens[0] if known is None else known.name),
             convention=who.convention,
             room=intern(who.room),
             manufacturer=intern(who.manufacturer),

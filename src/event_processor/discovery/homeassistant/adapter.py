@@ -151,7 +151,7 @@ class HomeAssistant:
         software, hardware = clean(device.get("sw_version"), 80), clean(device.get("hw_version"), 80)
         return Who(
             tokens=tuple(tokens)[:16],
-            name=clean(device.get("name")) or next(iter(tokens)),
+            name=clean(device.get("name")),
             convention="homeassistant",
             room=clean(device.get("suggested_area"), 80),
             manufacturer=clean(device.get("manufacturer"), 80),

@@ -79,8 +79,11 @@ def backup(url: str | os.PathLike[str] | URL, target: Path, progress: Progress |
     except OSError as error:
         raise StoreUnavailable(f"The backup {target} cannot be written: {say(error)}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
         reader.close()
+        try:
+            unfinished.unlink(missing_ok=True)
+        except OSError:
+            pass  # what stood in the way of writing it is said already
     return manifest
 
 
@@ -131,9 +134,9 @@ def _write_table(connection: Connection, archive: zipfile.ZipFile, table: Table,
             done += len(some)
             progress(table.name, done, total)
     return TablePart(
-        name=table.name,
+        name=str(table.name),
         rows=done,
         sha256=digest.hexdigest(),
-        columns=tuple(column.name for column in table.columns),
-        binary=tuple(column.name for column in table.columns if isinstance(column.type, LargeBinary)),
+        columns=tuple(str(column.name) for column in table.columns),
+        binary=tuple(str(column.name) for column in table.columns if isinstance(column.type, LargeBinary)),
     )

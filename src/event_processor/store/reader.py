@@ -112,7 +112,7 @@ class Reader:
         try:
             with self._engine.connect() as connection:
                 yield connection
-        except (SQLAlchemyError, OSError) as error:
+        except SQLAlchemyError as error:
             name = file_of(self.url) or self.url.render_as_string()
             raise StoreUnavailable(f"The store {name} cannot be read: {say(error)}") from error
 

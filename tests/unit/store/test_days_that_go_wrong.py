@@ -46,7 +46,9 @@ def filled(runtime: Runtime, file: Path) -> Path:
 
 
 def damaged_copies(file: Path) -> list[Path]:
-    return sorted(path for path in file.parent.iterdir() if ".damaged-" in path.name and not path.name.endswith(("-wal", "-shm")))
+    return sorted(
+        path for path in file.parent.iterdir() if ".damaged-" in path.name and not path.name.endswith(("-wal", "-shm"))
+    )
 
 
 # -- damage --
@@ -136,7 +138,11 @@ def test_a_full_disk_stops_the_storing_and_not_the_hub(
 ) -> None:
     monkeypatch.setattr(keeper, "MOST_UNSTORED", 100)
     limit = [SMALL]
-    database = Database(file, on_connect=lambda raw: raw.execute(f"PRAGMA max_page_count={limit[0]}"))
+
+    def limit_pages(raw: sqlite3.Connection) -> None:
+        raw.execute(f"PRAGMA max_page_count={limit[0]}")
+
+    database = Database(file, on_connect=limit_pages)
     with bench(runtime, file, database=database) as b:
         count = 0
         while b.writer.health().ok:
@@ -161,7 +167,7 @@ def test_a_full_disk_stops_the_storing_and_not_the_hub(
     assert len(causes) == count + 1 - lost
     assert (f"cause-{count}",) in causes
     # Of lost history the state is there all the same, and steps are not sent twice.
-    assert dict(rows(file, "state", "key, value"))[f"Door {(count - 1) % 10}"] == '{"last":%d}' % (count - 1)
+    assert dict(rows(file, "state", "key, value"))[f"Door {(count - 1) % 10}"] == f'{{"last":{count - 1}}}'
     assert rows(file, "steps", "DISTINCT status") == [("done",)]
 
 

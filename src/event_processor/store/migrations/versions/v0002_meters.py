@@ -99,9 +99,8 @@ def _carry_over(connection: sa.Connection) -> None:
         if rows:
             connection.execute(change, rows)
         if seen:
-            known = set(connection.execute(
-                sa.select(readings.c.meter, readings.c.at).where(readings.c.at.in_([at for _, at in seen]))
-            ).tuples())  # fmt: skip
+            there = sa.select(readings.c.meter, readings.c.at).where(readings.c.at.in_([at for _, at in seen]))
+            known = {(row.meter, row.at) for row in connection.execute(there)}
             fresh = [reading for key, reading in seen.items() if key not in known]
             if fresh:
                 connection.execute(readings.insert(), fresh)

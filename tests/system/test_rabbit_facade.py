@@ -176,7 +176,7 @@ def test_the_listeners_constructor_neither_connects_nor_raises(runtime: Runtime)
 
 
 def test_the_relay_with_wait_goes_on_trying(runtime: Runtime, rabbitmq: Vhost, fault_proxy_factory: FaultProxyFactory) -> None:
-    proxy = fault_proxy_factory(rabbitmq.node.port)
+    proxy = fault_proxy_factory(rabbitmq.port)
     proxy.refuse()
     address = rabbitmq.address.replace(f":{rabbitmq.node.port}/", f":{proxy.port}/")
     ready = threading.Event()
@@ -301,7 +301,7 @@ def test_x_message_ttl_becomes_the_expiration_of_each_message(runtime: Runtime, 
 def test_a_message_past_its_life_is_never_delivered_through_an_outage_either(
     runtime: Runtime, rabbitmq: Vhost, fault_proxy_factory: FaultProxyFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    proxy = fault_proxy_factory(rabbitmq.node.port)
+    proxy = fault_proxy_factory(rabbitmq.port)
     address = rabbitmq.address.replace(f":{rabbitmq.node.port}/", f":{proxy.port}/")
     with channel_of(rabbitmq) as channel:
         queue = bound(channel, "control", "direct", "event.control.siren")

@@ -8,20 +8,22 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# Handed on, for example: make test PYTEST='-k relay', make figures ONLY='walking skeleton 6'
+# Handed on, for example: make test PYTEST='-k relay', make figures ONLY='walking skeleton 6', make run REAL=1
 PYTEST ?=
 ONLY ?=
+REAL ?=
 
 help: ## say what there is
 	@echo "make TARGET, where TARGET is one of"
 	@sed -nE 's/^([a-z]+):.*## (.*)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-run: $(DEV) brokers ## start private brokers, the hub and the example applications; Ctrl-C ends them
-	@exec $(BIN)/python scripts/run.py
+run: $(RUN) $(if $(REAL),brokers) ## start the hub, example applications and embedded brokers (REAL=1: real ones); Ctrl-C ends them
+	@exec $(BIN)/python scripts/run.py $(if $(REAL),--real)
 
 test: $(DEV) faults ## run the tests against real brokers (PYTEST='-k name' hands options on)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not alone" $(PYTEST)
@@ -55,6 +57,12 @@ faults:
 
 $(BIN)/python:
 	@PYTHON="$(PYTHON)" scripts/make-venv $(VENV)
+
+# What a run needs, which is installed in seconds.
+$(RUN): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing the library and the hub into $(VENV)"
+	@$(PIP) install -qq -c constraints.txt -e '.[embedded,hub]'
+	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the library and its development tools into $(VENV)"

@@ -1,28 +1,40 @@
-"""`make run`: private brokers, the event processor and three applications; Ctrl-C ends them all.
+"""`make run`: brokers, the event processor and three applications; Ctrl-C ends them all.
 
-Everything is made for this one run, on ports of its own, and thrown away: nothing of the machine is touched. The
-brokers are killed rather than asked to stop, which RabbitMQ takes seconds for.
+    python scripts/run.py           with the embedded brokers, or those that MQTT_SERVER_ADDRESS, RABBITMQ_SERVER_ADDRESS or
+                                    app.conf name
+    python scripts/run.py --real    with a private Mosquitto and RabbitMQ, which have to be installed
+
+Everything is made for this one run, on ports of its own, and thrown away: nothing of the machine is touched. Real brokers
+are killed rather than asked to stop, which RabbitMQ takes seconds for.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+from event_processor.publish import line_to_type  # noqa: E402
+from pylib.brokers.addresses import parse_addresses  # noqa: E402
+from pylib.config import AppConfig  # noqa: E402
+from pylib.errors import ConfigError  # noqa: E402
 from pylib.testing.child import BrokerFailed  # noqa: E402
-from pylib.testing.mosquitto import Mosquitto  # noqa: E402
-from pylib.testing.rabbitmq import RabbitMQ  # noqa: E402
 
 SECONDS_TO_START = 30
 SECONDS_TO_STOP = 2
@@ -88,6 +100,15 @@ class Program:
             self._changed.notify_all()
 
 
+@dataclass(frozen=True)
+class Brokers:
+    """Where the brokers of this run are. The addresses may hold passwords."""
+
+    mqtt: str
+    rabbitmq: str
+    settings: Path
+
+
 def main() -> int:
     def on_signal(number: int, frame: object) -> None:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -96,21 +117,49 @@ def main() -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, on_signal)
+    parser = argparse.ArgumentParser(description="The event processor with example applications.")
+    parser.add_argument(
+        "--real", action="store_true", help="with a private Mosquitto and RabbitMQ instead of the embedded ones"
+    )
+    options = parser.parse_args()
     programs: list[Program] = []
     code = 0
     with own_foreground(), ExitStack() as stack:
         try:
-            start(stack, programs)
+            start(stack, programs, real_brokers(stack) if options.real else brokers(stack))
             code = watch(programs)
         except Stop:
             pass
-        except (BrokerFailed, RuntimeError) as error:
+        except (BrokerFailed, ConfigError, RuntimeError) as error:
             say("run", str(error))
             code = 1
         return max(code, stop(programs))
 
 
-def start(stack: ExitStack, programs: list[Program]) -> None:
+def brokers(stack: ExitStack) -> Brokers:
+    """The brokers that are configured, and an embedded one in place of each that is not."""
+    config = AppConfig()
+    settings = config.path if config.path.exists() else ROOT / "examples" / "app.conf"
+    mqtt = config.get("mqtt", "server_address", fallback="")
+    rabbitmq = config.get("rabbitmq", "server_address", fallback="")
+    if not mqtt:
+        from pylib.embedded.mqtt import MqttBroker
+
+        mqtt = stack.enter_context(MqttBroker()).url
+    if not rabbitmq:
+        try:
+            from pylib.embedded.amqp import AmqpBroker
+        except ImportError as error:
+            raise ConfigError(f"The embedded AMQP broker needs {error.name}: pip install -e '.[embedded]'") from None
+        rabbitmq = stack.enter_context(AmqpBroker()).url
+    return Brokers(mqtt, rabbitmq, settings)
+
+
+def real_brokers(stack: ExitStack) -> Brokers:
+    """A private Mosquitto and RabbitMQ."""
+    from pylib.testing.mosquitto import Mosquitto
+    from pylib.testing.rabbitmq import RabbitMQ
+
     say("run", "starting a private Mosquitto and RabbitMQ; that takes some seconds")
     mosquitto = Mosquitto()
     stack.callback(mosquitto.close)
@@ -118,27 +167,50 @@ def start(stack: ExitStack, programs: list[Program]) -> None:
     stack.callback(rabbitmq.close)
     mosquitto.start()
     rabbitmq.start()
+    return Brokers(mosquitto.address, rabbitmq.address, ROOT / "examples" / "app.conf")
+
+
+def start(stack: ExitStack, programs: list[Program], used: Brokers) -> None:
     env = {
-        "APP_CONFIG": str(ROOT / "examples" / "app.conf"),
-        "MQTT_SERVER_ADDRESS": mosquitto.address,
-        "RABBITMQ_SERVER_ADDRESS": rabbitmq.address,
+        "APP_CONFIG": str(used.settings),
+        "MQTT_SERVER_ADDRESS": used.mqtt,
+        "RABBITMQ_SERVER_ADDRESS": used.rabbitmq,
         "PYTHONPATH": str(ROOT / "src"),
         "PYTHONUNBUFFERED": "1",
+        "XDG_STATE_HOME": stack.enter_context(tempfile.TemporaryDirectory(prefix="pylib-run-")),
     }
-    host, port = mosquitto.host, str(mosquitto.port)
-    programs.append(Program("hub", [sys.executable, "-m", "event_processor.cli"], env))
-    programs.append(Program("siren", [sys.executable, "examples/siren.py"], env))
-    watched = ["mosquitto_sub", "-h", host, "-p", port, "-q", "1", "-v", "-t", "cmnd/#"]
-    programs.append(Program("light", watched, env))
-    programs[0].wait_for("is ready")
-    programs[1].wait_for("ZMQListener (inproc://app-thread): connected")
+    mqtt = parse_addresses(first_of(used.mqtt), scheme="mqtt", where="MQTT_SERVER_ADDRESS")[0]
+    for name, argv in (
+        ("hub", ["-m", "event_processor.cli"]),
+        ("siren", ["examples/siren.py"]),
+        ("light", ["examples/light.py"]),
+    ):
+        programs.append(Program(name, [sys.executable, *argv], env))
+    hub, siren, light = programs
+    hub.wait_for("is ready")
+    siren.wait_for("ZMQListener (inproc://app-thread): connected")
+    light.wait_for("connected")
     programs.append(Program("thermometer", [sys.executable, "examples/thermometer.py"], env))
-    programs[-1].wait_for("connected")
-    publish = f"mosquitto_pub -h {host} -p {port} -q 1"
-    say("run", "ready. In another terminal, open a door or report a meter:")
-    print(f"\n    {publish} -t sensor/front/door -m '{DOOR}'\n", flush=True)
-    print(f"    {publish} -t meter/water -m '{METER}'\n", flush=True)
+    if mqtt.user is None:
+        say("run", "ready. In another terminal, open a door or report a meter:")
+        for topic, payload in (("sensor/front/door", DOOR), ("meter/water", METER)):
+            print(f"\n    {publishing(mqtt.host, mqtt.port, topic, payload)}", flush=True)
+        print(flush=True)
+    else:
+        say("run", f"ready. Open a door: publish to {mqtt.host}:{mqtt.port}, on sensor/front/door: {DOOR}")
     say("run", "The siren and the light say what reaches them. Ctrl-C ends everything.")
+
+
+def first_of(addresses: str) -> str:
+    """The first address of several. A comma ends a URL only before white space or another URL: passwords have them too."""
+    return re.split(r"\n|,(?=\s|\w+://|$)" if "://" in addresses else r"[,\n]", addresses.strip())[0]
+
+
+def publishing(host: str, port: int, topic: str, payload: str) -> str:
+    """What publishes on this machine: Mosquitto's program where it is installed, else Python."""
+    if shutil.which("mosquitto_pub") is None:
+        return line_to_type(host, port, topic, payload)
+    return f"mosquitto_pub -h {host} -p {port} -q 1 -t {topic} -m {shlex.quote(payload)}"
 
 
 def watch(programs: list[Program]) -> int:
@@ -160,8 +232,7 @@ def stop(programs: list[Program]) -> int:
     failed = []
     for program in running:
         code = program.end()
-        # mosquitto_sub is not ours and ends by its signal.
-        if code not in ((0, -signal.SIGTERM) if program.name == "light" else (0,)):
+        if code != 0:
             failed.append(f"{program.name} ended with exit code {code}")
     for line in failed:
         say("run", line)

@@ -5,14 +5,13 @@ needed, and nothing is left of it.
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from event_processor.publish import line_to_type
 from event_processor.settings import HubSettings
 from event_processor.settings.connecting import addresses, tls_options
 from pylib.app import AppThread
@@ -23,7 +22,7 @@ from pylib.rabbit import ZMQListener
 from pylib.runtime.runtime import Runtime
 from pylib.zmq import Closable
 
-__all__ = ["Demo", "publishing"]
+__all__ = ["Demo"]
 
 _SINK: Final = "inproc://demo"
 _SETTINGS: Final = Path(__file__).with_name("demo.conf")
@@ -105,22 +104,10 @@ class Demo:
         if self._own_settings:
             print("\nThe demo is ready. In another terminal, open a door or report a meter:\n")
             for topic, payload in (("door/front", "open"), ("meter/water", _METER)):
-                print(f"    {publishing(host, port, topic, payload)}\n")
+                print(f"    {line_to_type(host, port, topic, payload)}\n")
         else:
             print(f"\nThe demo is ready. Publish to {host}:{port} what {topic_filter} and your links stand for.\n")
         print("The siren and the lamp say here what reaches them. Ctrl-C ends everything.\n", flush=True)
-
-
-def publishing(host: str, port: int, topic: str, payload: str) -> str:
-    """A line to type that publishes at QoS 1, on a machine where nothing but this library is installed."""
-    call = f"single({topic!r}, {payload!r}, 1, hostname={host!r}, port={port})"
-    code = f"from paho.mqtt.publish import single; {call}"
-    return f"{shlex.quote(sys.executable)} -c {_quoted(code)}"
-
-
-def _quoted(code: str) -> str:
-    """Quoted for a shell so that a person can read it."""
-    return '"' + code.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`") + '"'
 
 
 class _Shown(AppThread, Closable):

@@ -1,4 +1,7 @@
-"""`make run`: one command starts everything, what it says to type works, and one Ctrl-C ends all of it."""
+"""`make run REAL=1`: private real brokers; what it says to type works, and one Ctrl-C ends all of it.
+
+With the embedded brokers: tests/system/test_embedded_run.py.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def type_the_lines_it_shows(output: str) -> None:
 
 
 def test_what_it_says_to_type_reaches_the_siren_and_the_light_and_sigterm_ends_everything() -> None:
-    with run_program([sys.executable, str(RUN)], env={"PYTHONPATH": str(SOURCE)}) as run:
+    with run_program([sys.executable, str(RUN), "--real"], env={"PYTHONPATH": str(SOURCE)}) as run:
         run.wait_for("Ctrl-C ends everything", timeout=90)
         started = descendants(run.pid)
         assert len(started) >= 6  # two brokers, the hub, the siren, the thermometer and the light
@@ -55,7 +58,7 @@ def test_what_it_says_to_type_reaches_the_siren_and_the_light_and_sigterm_ends_e
 
 
 def test_a_stop_while_the_brokers_start_leaves_nothing_behind() -> None:
-    with run_program([sys.executable, str(RUN)], env={"PYTHONPATH": str(SOURCE)}) as run:
+    with run_program([sys.executable, str(RUN), "--real"], env={"PYTHONPATH": str(SOURCE)}) as run:
         run.wait_for("that takes some seconds")
         deadline = time.monotonic() + 20
         while not any("beam" in process.name() for process in descendants(run.pid)):
@@ -68,7 +71,7 @@ def test_a_stop_while_the_brokers_start_leaves_nothing_behind() -> None:
 
 def test_ctrl_c_under_make_on_a_terminal_ends_with_exit_code_0(tmp_path: Path) -> None:
     makefile = tmp_path / "Makefile"
-    makefile.write_text(f"run:\n\t@exec {shlex.quote(sys.executable)} {shlex.quote(str(RUN))}\n")
+    makefile.write_text(f"run:\n\t@exec {shlex.quote(sys.executable)} {shlex.quote(str(RUN))} --real\n")
     with Terminal(["make", "-f", str(makefile), "run"]) as terminal:
         terminal.wait_for("Ctrl-C ends everything", 90)
         started = descendants(terminal.pid)

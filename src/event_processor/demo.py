@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -59,8 +60,8 @@ class Demo:
         rabbit_addresses, mqtt_addresses = addresses(settings)
         rabbit, mqtt = settings.rabbitmq, settings.mqtt
         with runtime.active():
-            shown = _Shown(lambda: self._tell(mqtt_addresses[0].host, mqtt_addresses[0].port, settings.subscriptions[0]))
-            shown.start()
+            ready = _Ready(lambda: self._tell(mqtt_addresses[0].host, mqtt_addresses[0].port, settings.subscriptions[0]))
+            _Shown(ready).start()
             ZMQListener(
                 zmq_url=_SINK,
                 mq_server_address=rabbit_addresses,
@@ -70,6 +71,7 @@ class Demo:
                 name="demo siren",
                 tls=tls_options(rabbit),
                 reconnect=True,
+                on_ready=lambda: ready.arrived("siren"),
             ).start()
             MqttSubscriber(
                 mqtt_addresses,
@@ -110,22 +112,36 @@ class Demo:
         print("The siren and the lamp say here what reaches them. Ctrl-C ends everything.\n", flush=True)
 
 
-class _Shown(AppThread, Closable):
-    """Says what reached the siren and the lamp, and once when the hub is there."""
+class _Ready:
+    """Calls once when the siren listens and the hub does. Any thread may say that one of them has arrived."""
 
-    def __init__(self, when_ready: Callable[[], None]) -> None:
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._lock = threading.Lock()
+        self._missing = {"siren", "hub"}
+
+    def arrived(self, who: str) -> None:
+        with self._lock:
+            last = self._missing == {who}
+            self._missing.discard(who)
+        if last:
+            self._call()
+
+
+class _Shown(AppThread, Closable):
+    """Says what reached the siren and the lamp."""
+
+    def __init__(self, ready: _Ready) -> None:
         AppThread.__init__(self, name="demo outputs")
         Closable.__init__(self, connect_url=_SINK)
-        self._when_ready = when_ready
-        self._ready = False
+        self._ready = ready
 
     def run(self) -> None:
         while True:
             for name, body in self.socket.recv_pyobj().items():
                 if name.endswith("/status"):
-                    if body == "online" and not self._ready:
-                        self._ready = True
-                        self._when_ready()
+                    if body == "online":
+                        self._ready.arrived("hub")
                 elif name == "siren":
                     print(f"SIREN: triggered by {body['data']['active_input']['device_key']}", flush=True)
                 else:

@@ -106,6 +106,11 @@ def _one_of(*allowed: str, otherwise: str) -> _Check:
     return check
 
 
+def _version(field: Field, table: Table) -> str | None:
+    problem = _natural(field, table)
+    return problem or (None if field[1] in (1, 2) else f"\"unsupported queue version '{field[1]}'\"")
+
+
 _QUEUE_TYPE: Final = _one_of("classic", "quorum", "stream", otherwise="\"unsupported queue type '{}'\"")
 
 _CHECKS: Final[tuple[tuple[str, _Check], ...]] = (
@@ -121,7 +126,7 @@ _CHECKS: Final[tuple[tuple[str, _Check], ...]] = (
     ("x-max-priority", _priority),
     ("x-overflow", _one_of("drop-head", "reject-publish", "reject-publish-dlx", otherwise="invalid_overflow")),
     ("x-queue-mode", _one_of("default", "lazy", otherwise="\"unsupported queue mode '{}'\"")),
-    ("x-queue-version", _natural),
+    ("x-queue-version", _version),
     ("x-single-active-consumer", _boolean),
     ("x-quorum-initial-group-size", _positive),
 )
@@ -160,6 +165,9 @@ def check_consume(name: str, quorum: bool, arguments: Table) -> None:
     _check(name, arguments, "x-priority", _integer)
     if not quorum:
         _check(name, arguments, "x-cancel-on-ha-failover", _boolean)
+    for key in ("x-stream-offset", *(("x-cancel-on-ha-failover",) if quorum else ())):
+        if key in arguments:
+            fail(406, f"invalid arg '{key}' for {name} of queue type rabbit_{'quorum' if quorum else 'classic'}_queue")
 
 
 def consumer_priority(arguments: Table) -> int:

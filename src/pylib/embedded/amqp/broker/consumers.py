@@ -49,12 +49,13 @@ class Consumer:
 
 
 class Consumers:
-    """In turn within a priority, the higher priorities first, and with ``single`` the first one alone."""
+    """In turn within a priority, the higher priorities first. With ``single`` one is active until it goes."""
 
-    __slots__ = ("_rows", "_single", "count")
+    __slots__ = ("_active", "_rows", "_single", "count")
 
     def __init__(self, single: bool) -> None:
         self._single = single
+        self._active: Consumer | None = None
         self._rows: list[tuple[int, deque[Consumer]]] = []
         self.count = 0
 
@@ -68,39 +69,42 @@ class Consumers:
 
     def add(self, consumer: Consumer) -> None:
         self.count += 1
-        # A single active consumer stays the active one whoever comes: order of arrival, whatever the priority.
-        priority = 0 if self._single else consumer.priority
+        if self._single and self._active is None:
+            self._active = consumer
         for at, (level, row) in enumerate(self._rows):
-            if level == priority:
+            if level == consumer.priority:
                 row.append(consumer)
                 return
-            if level < priority:
-                self._rows.insert(at, (priority, deque([consumer])))
+            if level < consumer.priority:
+                self._rows.insert(at, (consumer.priority, deque([consumer])))
                 return
-        self._rows.append((priority, deque([consumer])))
+        self._rows.append((consumer.priority, deque([consumer])))
 
     def remove(self, consumer: Consumer) -> bool:
-        """Whether it was there."""
+        """Whether it was there. The next active one is the first of the highest priority."""
         for at, (_, row) in enumerate(self._rows):
             if consumer in row:
                 row.remove(consumer)
                 self.count -= 1
                 if not row:
                     del self._rows[at]
+                if consumer is self._active:
+                    self._active = next(iter(self), None)
                 return True
         return False
 
     def clear(self) -> list[Consumer]:
         all_of_them = list(self)
         self._rows.clear()
+        self._active = None
         self.count = 0
         return all_of_them
 
     def next(self) -> Consumer | None:
         """Who gets the next message; None: nobody can take one now."""
         if self._single:
-            first = next(iter(self), None)
-            return first if first is not None and first.ready() else None
+            active = self._active
+            return active if active is not None and active.ready() else None
         for _, row in self._rows:
             if len(row) == 1:
                 if row[0].ready():

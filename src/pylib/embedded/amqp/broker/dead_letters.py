@@ -57,26 +57,43 @@ def dead_letter(message: Message, queue: str, reason: str, exchange: str, key: s
 
 def _add_death(headers: Table, death: Table) -> None:
     deaths = _deaths(headers)
-    if deaths is None:
-        if "x-death" not in headers:
-            for what in ("reason", "queue", "exchange"):
-                headers.setdefault(f"x-first-death-{what}", death[what])
-        deaths = []
-    others: list[Field] = []
     current: Table = {"count": ("l", 1)} | death
-    seen: set[tuple[object, object]] = set()
+    others: list[Table] = []
+    if deaths is not None:
+        which = _cause(death)
+        for each in _grouped(deaths):
+            if _cause(each) == which:
+                # The entry stays as it is, but for its count: the time is that of the first such death.
+                count = _value(each, "count")
+                current = each | {"count": ("l", count + 1 if isinstance(count, int) else 1)}
+            else:
+                others.append(each)
+        current = dict(sorted(current.items()))
+    elif "x-death" not in headers:
+        for what in ("reason", "queue", "exchange"):
+            headers[f"x-first-death-{what}"] = death[what]
+    headers["x-death"] = ("A", [("F", each) for each in (current, *others)])
+    # RabbitMQ keeps a table in order once it has touched it.
+    in_order = sorted(headers.items())
+    headers.clear()
+    headers.update(in_order)
+
+
+def _grouped(deaths: list[Table]) -> list[Table]:
+    """One entry for each queue and reason; more than one entry comes out the other way round, as from RabbitMQ."""
+    if len(deaths) < 2:
+        return deaths
+    counts: dict[tuple[object, object], int] = {}
     for each in deaths:
-        which = (_value(each, "queue"), _value(each, "reason"))
-        if which in seen:
-            continue
-        seen.add(which)
-        if which == (death["queue"][1], death["reason"][1]):
-            count = _value(each, "count")
-            # The first entry stays as it is, but for its count: the time is that of the first such death.
-            current = dict(each) | {"count": ("l", count + 1 if isinstance(count, int) else 1)}
-        else:
-            others.append(("F", each))
-    headers["x-death"] = ("A", [("F", current), *others])
+        counts[_cause(each)] = counts.get(_cause(each), 0) + 1
+    grouped: dict[tuple[object, object], Table] = {}
+    for each in deaths:
+        grouped.setdefault(_cause(each), {"count": ("l", counts[_cause(each)])} | each)
+    return list(reversed(grouped.values()))
+
+
+def _cause(death: Table) -> tuple[object, object]:
+    return _value(death, "queue"), _value(death, "reason")
 
 
 def is_cycle(queue: str, headers: Table | None) -> bool:

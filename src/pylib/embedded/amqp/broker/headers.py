@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pylib.embedded.amqp.wire.erlang import shown_bytes
+from pylib.embedded.amqp.wire.erlang import shown, shown_bytes
 from pylib.embedded.amqp.wire.errors import fail
 from pylib.embedded.amqp.wire.tables import TYPE_NAMES, Table
 
@@ -18,10 +18,10 @@ def check_binding(arguments: Table) -> None:
         return
     kind, value = field
     if kind != "S":
-        fail(406, f"Invalid x-match field type {TYPE_NAMES[kind]} (value {value}); expected longstr")
+        fail(406, f"Invalid x-match field type {TYPE_NAMES[kind]} (value {shown(value)}); expected longstr")
     if value not in _KINDS:
-        shown = shown_bytes(str(value).encode("utf-8", "surrogateescape"))
-        fail(406, f"Invalid x-match field value {shown}; expected all, any, all-with-x, or any-with-x")
+        given = shown_bytes(str(value).encode("utf-8", "surrogateescape"))
+        fail(406, f"Invalid x-match field value {given}; expected all, any, all-with-x, or any-with-x")
 
 
 def matches(pattern: Table, headers: Table) -> bool:

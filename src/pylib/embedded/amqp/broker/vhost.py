@@ -109,9 +109,13 @@ class VirtualHost:
 
     def bind(self, source: str, kind: str, destination: str, key: str, arguments: Table, owner: object) -> None:
         """``kind`` is what the destination is: "queue" or "exchange"."""
-        exchange = self._ends(source, kind, destination, owner, missing_is_fine=False)
+        exchange = self._ends(source, kind, destination)
         if exchange is None:
-            return
+            if source not in self.exchanges:
+                fail(404, f"no exchange '{source}' in vhost '{self.name}'")
+            fail(404, f"no {kind} '{destination}' in vhost '{self.name}'")
+        if kind == "queue":
+            self.check_access(self.queues[destination], owner)
         if exchange.kind == "headers":
             check_binding(arguments)
         if self._core.bindings >= self._core.limits.bindings:
@@ -123,30 +127,24 @@ class VirtualHost:
 
     def unbind(self, source: str, kind: str, destination: str, key: str, arguments: Table, owner: object) -> None:
         """To take out a binding that is not there is no error."""
-        exchange = self._ends(source, kind, destination, owner, missing_is_fine=True)
-        if exchange is None:
+        exchange = self._ends(source, kind, destination)
+        binding = Binding(source, kind, destination, key, arguments)
+        if exchange is None or binding.identity() not in exchange.bindings:
             return
-        removed = exchange.remove(Binding(source, kind, destination, key, arguments))
+        if kind == "queue":
+            self.check_access(self.queues[destination], owner)
+        removed = exchange.remove(binding)
         if removed is not None:
             self._forget(removed)
             self._after_unbinding(exchange)
 
-    def _ends(self, source: str, kind: str, destination: str, owner: object, *, missing_is_fine: bool) -> Exchange | None:
+    def _ends(self, source: str, kind: str, destination: str) -> Exchange | None:
+        """The exchange at the source, if both ends are there."""
         if kind == "exchange":
             _not_the_default(destination)
         _not_the_default(source)
-        exchange = self.exchanges.get(source)
-        queue = self.queues.get(destination) if kind == "queue" else None
-        there = queue is not None if kind == "queue" else destination in self.exchanges
-        if exchange is None or not there:
-            if missing_is_fine:
-                return None
-            if exchange is None:
-                fail(404, f"no exchange '{source}' in vhost '{self.name}'")
-            fail(404, f"no {kind} '{destination}' in vhost '{self.name}'")
-        if queue is not None:
-            self.check_access(queue, owner)
-        return exchange
+        there = destination in (self.queues if kind == "queue" else self.exchanges)
+        return self.exchanges.get(source) if there else None
 
     def _forget(self, binding: Binding) -> None:
         self._core.bindings -= 1
@@ -281,10 +279,6 @@ class VirtualHost:
                     next_one = self.exchanges.get(name)
                     if next_one is not None:
                         todo.append(next_one)
-        if "" in seen and exchange.name != "":  # an alternate exchange may be the default one
-            for key in message.routing_keys:
-                if key in queues:
-                    found[key] = queues[key]
         return list(found.values())
 
     def _publish_dead(self, queue: Queue, message: Message, reason: str) -> None:

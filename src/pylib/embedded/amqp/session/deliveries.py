@@ -87,14 +87,14 @@ class Deliveries:
 
     def deliver_reply(self, message: Message) -> None:
         """A direct answer: there is no queue, and nothing to acknowledge."""
-        tag = self._next_tag
-        self._next_tag = tag + 1
+        # The next delivery's tag, which stays the next one: there is nothing to acknowledge under it.
         head = b"\x00\x3c\x00\x3c" + encode_short(self._reply_tag)
-        self._write(head + _TAG.pack(tag, False) + message.place, message.header, message.body)
+        self._write(head + _TAG.pack(self._next_tag, False) + message.place, message.header, message.body)
 
     @staticmethod
-    def _header(entry: Entry) -> bytes:
-        if entry.deliveries and entry.counted:
+    def _header(entry: Entry, *, got: bool = False) -> bytes:
+        """With how often it came back, from a quorum queue: basic.get shows a zero too."""
+        if entry.counted and (entry.deliveries or got):
             return entry.message.header_with({"x-delivery-count": ("l", entry.deliveries)})
         return entry.message.header
 
@@ -180,7 +180,7 @@ class Deliveries:
         tag = self._next_tag
         self._next_tag = tag + 1
         head = b"\x00\x3c\x00\x47" + _TAG.pack(tag, entry.redelivered)
-        self._write(head + entry.message.place + _COUNT.pack(queue.ready), self._header(entry), entry.message.body)
+        self._write(head + entry.message.place + _COUNT.pack(queue.ready), self._header(entry, got=True), entry.message.body)
         if method.no_ack:
             queue.ack(entry, None)
         else:

@@ -25,7 +25,7 @@ from event_processor.domain.outcome import Scope, Step
 from event_processor.store import tables as t
 from event_processor.store.batch import BatchWriter
 from event_processor.store.database import Database
-from event_processor.store.errors import StoreDamaged, StoreUnavailable, damaged, say
+from event_processor.store.errors import StoreDamaged, StoreInUse, StoreUnavailable, damaged, say
 from event_processor.store.outbox import Outbox
 from event_processor.store.quarantine import quarantine, salvage
 from event_processor.store.records import MeterRecord, Record
@@ -150,6 +150,8 @@ class Keeper:
             latest = select(t.events.c.cause).order_by(t.events.c.id.desc()).limit(MOST_CAUSES)
             causes = tuple(connection.execute(latest).scalars())[::-1]
             connection.rollback()
+        except StoreInUse:
+            raise  # two hubs on one file is a mistake, and no bad day
         except (SQLAlchemyError, StoreUnavailable, OSError) as error:
             self._fail(error)
             return Loaded(quarantined=self._quarantined, problem=self._problem)

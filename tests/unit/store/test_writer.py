@@ -15,6 +15,7 @@ from event_processor.domain.outcome import Change
 from event_processor.store import tables
 from event_processor.store.errors import StoreUnavailable
 from event_processor.store.records import ImageRecord, MeterRecord, NotificationRecord
+from event_processor.store.writer import StoreWriter
 from pylib.errors import ConfigError, Rejected
 from pylib.runtime.runtime import Runtime
 from tests.unit.store.kit import PATIENCE, START, bench, event, outcome, rows, step
@@ -265,6 +266,10 @@ def test_one_hub_alone_has_a_sqlite_file(runtime: Runtime, tmp_path: Any) -> Non
     with bench(runtime, tmp_path / "hub.db"), pytest.raises(StoreInUse, match="in use by another hub"):
         Database(tmp_path / "hub.db").open()
     database = Database(tmp_path / "hub.db")
+    database.open()
+    with pytest.raises(StoreInUse):
+        StoreWriter(tmp_path / "hub.db", sinks={}).load()
+    database.close()
     database.open()
     database.close()
 

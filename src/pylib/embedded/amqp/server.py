@@ -48,7 +48,7 @@ class AmqpServer:
             client.connection.close(320, "broker forced connection closure with reason 'shutdown'")
         self.flush()
         for client in list(self.clients):
-            client.leave("the server is closed")
+            client.leave("the server is closed", now=True)
         if self._timer is not None:
             self._timer.cancel()
         await asyncio.sleep(0)  # transports close their sockets in the loop's next round
@@ -100,6 +100,7 @@ class _Client(asyncio.Protocol):
     def __init__(self, server: AmqpServer) -> None:
         self._server = server
         self._transport: asyncio.Transport | None = None
+        self._held = False  # no memory
         over = len(server.clients) >= server.core.limits.connections
         self.connection = Connection(server.core, has_output=lambda _: server.mark(self), hold=self._hold, over_limit=over)
 
@@ -127,7 +128,9 @@ class _Client(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.connection.paused = False
+        self.connection.proceed()
         self.connection.feed_starved()
+        self._server.mark(self)
         self._server.flush()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -138,29 +141,39 @@ class _Client(asyncio.Protocol):
 
     def flush(self) -> None:
         transport, connection = self._transport, self.connection
-        while (data := connection.take_output()) and transport is not None:
-            transport.write(data)
-            connection.feed_starved()
+        if transport is not None:
+            while not connection.paused and (data := connection.take_output()):
+                transport.write(data)
+                if not connection.paused:
+                    connection.proceed()
+                    connection.feed_starved()
+            self._read_or_not()
         if connection.gone:
             self.leave(connection.reason)
 
-    def leave(self, reason: str) -> None:
-        """Close the socket when everything is written; when the client does not read, at once."""
+    def leave(self, reason: str, *, now: bool = False) -> None:
+        """Close the socket when everything is written; at once when asked to, or when the client does not read."""
         transport = self._transport
         self.connection.drop(reason)
         log.debug("AMQP: a client leaves: %s", reason)
-        if transport is None or transport.is_closing():
+        if transport is None:
             return
-        if self.connection.paused:
+        if self.connection.paused or (now and transport.get_write_buffer_size()):
             transport.abort()
-        else:
+        elif not transport.is_closing():
             transport.close()
 
     def _hold(self, held: bool) -> None:
+        self._held = held
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        """Back-pressure by TCP: nothing is read from a publisher without memory, nor from one that does not read."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if held:
-            transport.pause_reading()
-        else:
+        wanted = not self._held and not self.connection.behind()
+        if wanted and not transport.is_reading():
             transport.resume_reading()
+        elif not wanted and transport.is_reading():
+            transport.pause_reading()

@@ -35,6 +35,7 @@ class Core:
         self.queue_count = 0
         self.bindings = 0
         self.consumers = 0
+        self.incoming = 0  # bytes of bodies that have not come whole yet
         self._user = user
         self._password = password
         self._replies: dict[str, ReplyReceiver] = {}

@@ -59,10 +59,13 @@ class Channel:
             done = content.header(payload, self.core.limits.message)
         elif kind == 3:
             done = content.piece(payload)
+            self.core.incoming += len(payload)
+            if self.core.incoming > self.core.limits.memory:
+                raise AmqpError(506, "there is no memory for the messages that are coming in", method=method_id(content.index))
         else:
             raise AmqpError(505, content.complaint(), method=method_id(content.index))
         if done:
-            self._content = None
+            self._forget_content()
             self.connection.published()
             try:
                 content.take(content.properties, content.body())
@@ -111,7 +114,7 @@ class Channel:
 
     def fail(self, error: AmqpError) -> None:
         """End it for a misuse: what it held goes back at once, and close-ok is awaited."""
-        self._content = None
+        self._forget_content()
         if self.closing:
             return
         self.publisher.send_confirms()
@@ -135,13 +138,19 @@ class Channel:
 
     def end(self) -> None:
         """Give everything back. Harmless when called again."""
+        self._forget_content()
         self.deliveries.end()
+
+    def _forget_content(self) -> None:
+        content, self._content = self._content, None
+        if content is not None:
+            self.core.incoming -= content.size
 
 
 class _Content:
     """A method's content while it comes: a header, then the body in pieces."""
 
-    __slots__ = ("_headed", "_left", "_pieces", "index", "properties", "take")
+    __slots__ = ("_headed", "_left", "_pieces", "index", "properties", "size", "take")
 
     def __init__(self, index: int, take: Callable[[bytes, bytes], None]) -> None:
         self.index = index
@@ -149,6 +158,7 @@ class _Content:
         self.properties = b""
         self._pieces: list[bytes] = []
         self._left = 0
+        self.size = 0  # bytes of the body that have come
         self._headed = False
 
     def header(self, payload: bytes, most: int) -> bool:
@@ -173,6 +183,7 @@ class _Content:
         if not self._headed or len(payload) > self._left:
             raise AmqpError(505, self.complaint(), method=method_id(self.index))
         self._left -= len(payload)
+        self.size += len(payload)
         self._pieces.append(payload)
         return self._left == 0
 

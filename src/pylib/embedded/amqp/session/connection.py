@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from pamqp import base, commands
 from pylib.embedded.amqp.session import handshake
 from pylib.embedded.amqp.session.channel import Channel
 from pylib.embedded.amqp.wire.errors import AmqpError, Malformed, fail, reply_text
-from pylib.embedded.amqp.wire.framing import FRAME_MIN, Framer, snippet
+from pylib.embedded.amqp.wire.framing import FRAME_MIN, Framer, RawFrame, snippet
 from pylib.embedded.amqp.wire.methods import decode_method, encode_method, method_id
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Connection:
         self.paused = False  # the socket takes no more for now
         self.reason = ""  # why it ended, for the log
         self._framer = Framer(core.limits.frame)
+        self._frames: deque[RawFrame] = deque()
+        self._lost: AmqpError | None = None
         self._head = b""
         self._out: list[bytes] = []
         self._out_bytes = 0
@@ -97,26 +100,41 @@ class Connection:
             data = self._receive_header(data)
             if not data:
                 return
-        frames, lost = self._framer.feed(data)
-        for kind, channel, payload in frames:
+        frames, self._lost = self._framer.feed(data)
+        self._frames.extend(frames)
+        self.proceed()
+
+    def behind(self) -> bool:
+        """Whether frames wait because the client does not read its answers: nothing more is to be read from it meanwhile."""
+        return bool(self._frames)
+
+    def proceed(self) -> None:
+        """Deal with the frames that have come, as far as there is room for the answers."""
+        frames = self._frames
+        while frames and self._out_bytes <= self.core.limits.unsent:
             if self.state is State.GONE:
+                frames.clear()
                 return
-            try:
-                self._on_frame(kind, channel, payload)
-            except AmqpError as error:
-                self._fail(error, channel)
-            except Malformed as error:
-                self._fail(AmqpError(502, str(error), method=_method_in(kind, payload)), channel)
-            except Exception:
-                # A defect of ours must not cost the other clients their broker.
-                log.exception("AMQP: a frame of type %d on channel %d could not be handled.", kind, channel)
-                self._fail(AmqpError(541, "the server could not handle this frame", method=(0, 0)), channel)
-        if lost is not None and self.state is not State.GONE:
+            self._deal_with(*frames.popleft())
+        if self._lost is not None and not frames and self.state is not State.GONE:
+            lost = self._lost
             self._fail(lost, 0)
             self.drop(lost.text)  # whatever comes cannot be read any more, not even a close-ok
         for confirming in list(self._confirming.values()):
             confirming.publisher.send_confirms()
         self._confirming.clear()
+
+    def _deal_with(self, kind: int, channel: int, payload: bytes) -> None:
+        try:
+            self._on_frame(kind, channel, payload)
+        except AmqpError as error:
+            self._fail(error, channel)
+        except Malformed as error:
+            self._fail(AmqpError(502, str(error), method=_method_in(kind, payload)), channel)
+        except Exception:
+            # A defect of ours must not cost the other clients their broker.
+            log.exception("AMQP: a frame of type %d on channel %d could not be handled.", kind, channel)
+            self._fail(AmqpError(541, "the server could not handle this frame", method=(0, 0)), channel)
 
     def _receive_header(self, data: bytes) -> bytes:
         missing = 8 - len(self._head)
@@ -282,6 +300,10 @@ class Connection:
             self._starved = True
             return True
         return False
+
+    def is_full(self) -> bool:
+        """Whether even answers have to wait: more than twice what a slow reader may have waiting."""
+        return self._out_bytes > 2 * self.core.limits.unsent
 
     def take_output(self) -> bytes:
         """What is to be sent now."""

@@ -87,6 +87,8 @@ class Deliveries:
 
     def deliver_reply(self, message: Message) -> None:
         """A direct answer: there is no queue, and nothing to acknowledge."""
+        if self._channel.connection.is_full():
+            return  # direct answers come at most once, and nobody reads these
         # The next delivery's tag, which stays the next one: there is nothing to acknowledge under it.
         head = b"\x00\x3c\x00\x3c" + encode_short(self._reply_tag)
         self._write(head + _TAG.pack(self._next_tag, False) + message.place, message.header, message.body)
@@ -291,11 +293,9 @@ class Deliveries:
         for consumer, queue in consumers.values():
             self._channel.core.consumers -= 1
             queue.remove_consumer(consumer)
-        transaction = self._channel.publisher.transaction
         held = list(self._unacked.values())
         self._unacked.clear()
-        if transaction is not None:
-            held += [each for settlement in transaction.settlements for each in settlement.held]
-            self._channel.publisher.transaction = None
+        for settlement in self._channel.publisher.abandon():
+            held += settlement.held
         if held:
             self.settle((Settlement("requeue", held),))

@@ -95,6 +95,7 @@ class Publisher:
             channel.core.deliver_reply(message)
         queues = channel.vhost.route(exchange, message)
         if self.transaction is not None:
+            channel.core.memory.add(message.cost)
             self.transaction.publishes.append((message, queues, method.mandatory))
             return
         accepted = self._deliver(message, queues, method.mandatory)
@@ -200,6 +201,7 @@ class Publisher:
             fail(406, "channel is not transactional")
         self.transaction = Transaction()
         accepted = True
+        self._release(transaction)
         for message, queues, mandatory in transaction.publishes:
             accepted &= self._deliver(message, [queue for queue in queues if not queue.deleted], mandatory)
         self._channel.deliveries.settle(transaction.settlements)
@@ -212,8 +214,21 @@ class Publisher:
         if transaction is None:
             fail(406, "channel is not transactional")
         self.transaction = Transaction()
+        self._release(transaction)
         self._channel.deliveries.take_back(transaction.settlements)
         self._channel.reply(commands.Tx.RollbackOk)
+
+    def abandon(self) -> list[Settlement]:
+        """The channel ends: what a transaction was to publish is forgotten. Returns what it was to settle."""
+        transaction, self.transaction = self.transaction, None
+        if transaction is None:
+            return []
+        self._release(transaction)
+        return transaction.settlements
+
+    def _release(self, transaction: Transaction) -> None:
+        for message, _, _ in transaction.publishes:
+            self._channel.core.memory.release(message.cost)
 
 
 def _bad_expiration(value: str) -> str | None:

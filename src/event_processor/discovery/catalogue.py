@@ -46,6 +46,7 @@ class Catalogue:
     """Owned by one thread."""
 
     __slots__ = (
+        "_meanings",
         "_moved",
         "_origins",
         "_patterns",
@@ -67,6 +68,7 @@ class Catalogue:
         self._patterns: list[tuple[tuple[str, ...], str]] = []
         self._origins: dict[int, str | tuple[str, ...]] = {}
         self._moved: dict[str, int] = {}
+        self._meanings: dict[str, Meaning] = {}
         self._replaced = 0
         self._unclaimed = set(self.registry.entities)
 
@@ -128,33 +130,35 @@ class Catalogue:
 
         Entities of an earlier announcement with the same origin that are not in this one are removed.
         """
+        mark = hash_of(origin)
         known = self.identities.find(who.tokens)
         if known is None and len(self.registry.devices) >= MOST_DEVICES:
             out.problem(topic, f"{MOST_DEVICES} devices are known, and this one is not taken in: remove some")
             return
         info = self.identities.merged(known, who)
         plans = list(plans)
-        had = self._keys(hash_of(origin))
+        had = self._keys(mark)
         if not plans and not had and known is None:
             return
         if self.registry.put_device(info):
             out.devices[info.id] = info
             self.identities.learn(info)
         if watching is not None:
-            self.presence.watch(out, info.id, "", watching, hash_of(origin))
+            self.presence.watch(out, info.id, "", watching, mark)
         keys: dict[str, None] = {}
         for plan in plans:
             key = self._put(out, topic, info.id, info.name, plan)
             if key is not None:
                 keys[key] = None
                 if plan.watching is not None:
-                    self.presence.watch(out, info.id, key, plan.watching, hash_of(origin), renew=watching is None)
-        self._own(out, hash_of(origin), had, tuple(keys))
+                    self.presence.watch(out, info.id, key, plan.watching, mark, renew=watching is None)
+        self._own(out, mark, had, tuple(keys))
 
     def withdraw(self, out: Findings, origin: str) -> bool:
         """An announcement was taken back. Return whether anything of it was known."""
-        had = self._keys(hash_of(origin))
-        self._own(out, hash_of(origin), had, ())
+        mark = hash_of(origin)
+        had = self._keys(mark)
+        self._own(out, mark, had, ())
         return bool(had)
 
     def origins(self, origin: str) -> tuple[str, ...]:
@@ -282,7 +286,9 @@ class Catalogue:
                     out.problem(topic, f"{MOST_PATTERNS} topics with wildcards are read from, and {source.topic} is not")
                     return
                 self._patterns.append((levels, source.topic))
-        reading = _Reading(entity=entity, extract=source.extract, meaning=source.meaning)
+        # Most meanings are alike: one object serves them all.
+        meaning = self._meanings.setdefault(repr(source.meaning), source.meaning)
+        reading = _Reading(entity=entity, extract=source.extract, meaning=meaning)
         kept = tuple(other for other in self._valid(source.topic) if other.entity.key != entity.key or other.entity is entity)
         if source.topic not in self._readings:
             out.subscribe[source.topic] = None

@@ -112,8 +112,9 @@ class Discovery:
             if _ANNOUNCES.search(topic):
                 for adapter in self._adapters:
                     claimed = adapter.announced(payload, out) or claimed
-            claimed = self.catalogue.hear(payload, out) or claimed
-            if not claimed and _EARLY.search(topic) and payload.body and len(self._early) < MOST_EARLY:
+            heard = self.catalogue.hear(payload, out)
+            claimed = heard or claimed
+            if not heard and _EARLY.search(topic) and payload.body and len(self._early) < MOST_EARLY:
                 self._early[topic] = payload.body[:100]
             for topic in [topic for topic in out.subscribe if topic in self._early]:
                 word = Payload(topic, self._early.pop(topic), retained=True, now=now)

@@ -62,7 +62,7 @@ class Identities:
             manufacturer=intern(who.manufacturer),
             model=intern(who.model),
             software=intern(who.software),
-            via=who.via if via is None else via.id,
+            via=intern(who.via if via is None else via.id),
             aliases=who.tokens[1:],
         )
         if known is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
+
+import msgspec
 
 from event_processor.discovery.findings import Findings
 from event_processor.discovery.payload import Payload, as_text
@@ -19,31 +21,44 @@ MOST_WORDS: Final = 16
 """Availability topics of one device."""
 
 
-class _Watch:
-    """One device, or one entity of it, and what its topics have said. ``words`` and ``forms`` are parallel."""
+class _Style(NamedTuple):
+    """How words are read and joined; the same for all devices of a bridge."""
 
-    __slots__ = ("device", "entity", "forms", "latest", "mode", "online", "origin", "said", "topics")
+    forms: tuple[Word, ...]
+    mode: Mode
 
-    def __init__(self, device: str, entity: str, watching: Watching, origin: int, forms: tuple[Word, ...]) -> None:
-        self.device, self.entity, self.mode, self.origin = device, entity, watching.mode, origin
-        self.topics = tuple(word.topic for word in watching.words)
-        self.forms = forms
-        self.said: tuple[bool | None, ...] | None = None
-        self.latest: bool | None = None
-        self.online: bool | None = None
 
-    def same(self, mode: Mode, topics: tuple[str, ...], forms: tuple[Word, ...]) -> bool:
-        return self.mode == mode and self.topics == topics and self.forms == forms
+class _Watch(msgspec.Struct, gc=False):
+    """One device, or one entity of it, and what its topics have said. ``topics`` and ``style.forms`` are parallel.
+
+    There are as many of these as devices, so a single topic is kept without a tuple around it.
+    """
+
+    device: str
+    entity: str
+    origin: int
+    style: _Style
+    told_on: str | tuple[str, ...]
+    said: tuple[bool | None, ...] | None = None
+    latest: bool | None = None
+    online: bool | None = None
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return (self.told_on,) if isinstance(self.told_on, str) else self.told_on
+
+    def same(self, style: _Style, topics: tuple[str, ...]) -> bool:
+        return self.style == style and self.topics == topics
 
 
 class Presence:
     """All that is watched. Devices share the form of their words; most have one topic of their own, and one of a bridge."""
 
-    __slots__ = ("_entities", "_forms", "_registry", "_said", "_topics", "_watches")
+    __slots__ = ("_entities", "_registry", "_said", "_styles", "_topics", "_watches")
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._forms: dict[tuple[Word, ...], tuple[Word, ...]] = {}
+        self._styles: dict[_Style, _Style] = {}
         self._watches: dict[str, _Watch] = {}
         self._entities: dict[str, _Watch] = {}
         self._topics: dict[str, _Watch | list[_Watch]] = {}
@@ -56,26 +71,27 @@ class Presence:
     def watch(self, out: Findings, device: str, entity: str, watching: Watching, origin: int, *, renew: bool = True) -> None:
         """Listen to what a device says of itself. The first entity that says how speaks for its whole device; another one that
         says it differently speaks for itself only. With ``renew`` the one that spoke for the device may say it anew."""
-        forms = tuple(word._replace(topic="") for word in watching.words[:MOST_WORDS])
-        forms = self._forms.setdefault(forms, forms)
-        topics = tuple(word.topic for word in watching.words[:MOST_WORDS])
-        watching = watching._replace(words=watching.words[:MOST_WORDS])
+        words = watching.words[:MOST_WORDS]
+        style = _Style(tuple(word._replace(topic="") for word in words), watching.mode)
+        style = self._styles.setdefault(style, style)
+        topics = tuple(self._known(word.topic) for word in words)
+        told_on = topics[0] if len(topics) == 1 else topics
         whole = self._watches.get(device)
-        if whole is not None and whole.same(watching.mode, topics, forms):
+        if whole is not None and whole.same(style, topics):
             if entity:
                 self.forget_entity(entity)
             return
         if not entity or whole is None or (renew and whole.origin == origin):
             if whole is not None:
                 self._drop(whole)
-            made = self._watches[device] = _Watch(device, "", watching, origin, forms)
+            made = self._watches[device] = _Watch(device, "", origin, style, told_on)
         else:
             old = self._entities.get(entity)
             if old is not None:
-                if old.same(watching.mode, topics, forms):
+                if old.same(style, topics):
                     return
                 self._drop(old)
-            made = self._entities[entity] = _Watch(device, entity, watching, origin, forms)
+            made = self._entities[entity] = _Watch(device, entity, origin, style, told_on)
         for topic in dict.fromkeys(topics):
             there = self._topics.get(topic)
             if there is None:
@@ -110,20 +126,26 @@ class Presence:
         if watch is not None:
             self._drop(watch)
 
+    def _known(self, topic: str) -> str:
+        """The same topic, as the very text that is kept of it already: a bridge's is that of thousands of devices."""
+        there = self._topics.get(topic)
+        watch = there[0] if isinstance(there, list) else there
+        return topic if watch is None else watch.topics[watch.topics.index(topic)]
+
     def _heard(self, watch: _Watch, payload: Payload, out: Findings) -> None:
         said = list(watch.said or (None,) * len(watch.topics))
         for index, topic in enumerate(watch.topics):
             if topic != payload.topic:
                 continue
             try:
-                word = _word(watch.forms[index], payload)
+                word = _word(watch.style.forms[index], payload)
             except DecodeError as error:
                 out.problem(payload.topic, str(error))
                 continue
             if word is not None:
                 said[index] = watch.latest = word
         watch.said = self._said.setdefault(tuple(said), tuple(said)) if len(said) <= 3 else tuple(said)
-        online = judge(watch.mode, watch.said, watch.latest)
+        online = judge(watch.style.mode, watch.said, watch.latest)
         # Each word is passed on where it is the first; a repeated one tells nothing new.
         if online is not None and online != watch.online:
             watch.online = online
@@ -135,10 +157,10 @@ class Presence:
         if there.said is None or topic not in there.topics:
             return
         word = there.said[there.topics.index(topic)]
-        if word is not None and there.forms[there.topics.index(topic)] == made.forms[made.topics.index(topic)]:
+        if word is not None and there.style.forms[there.topics.index(topic)] == made.style.forms[made.topics.index(topic)]:
             made.said = tuple(word if mine == topic else None for mine in made.topics)
             made.latest = word
-            made.online = judge(made.mode, made.said, made.latest)
+            made.online = judge(made.style.mode, made.said, made.latest)
 
     def _drop(self, watch: _Watch) -> None:
         for topic in set(watch.topics):

@@ -1,9 +1,9 @@
 """How often does a device speak? Learned from the gaps between its messages, in 40 bytes for each device.
 
-A gap's length goes into one of 40 classes, each 1.41 times as long as the one before (0.5 s to 6 days). Gaps are weighed by
-their length, so that a burst of ten messages in a second does not outweigh the hour of quiet after it. A device whose long
-gaps are all alike speaks by the clock; one whose gaps are of every length speaks when something happens, and its silence means
-nothing.
+A gap's length goes into one of 40 classes, each 1.41 times as long as the one before (0.5 s to 6 days). A device speaks by the
+clock if its longest gaps, which differ by a factor of two at most, make up half of all the time: weighed by their length a
+burst of ten messages in a second does not outweigh the hour of quiet after it. A device whose gaps are of every length speaks
+when something happens, and its silence means nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-__all__ = ["EVEN", "LEAST_GAPS", "MARGIN", "SHORTEST_S", "Gaps"]
+__all__ = ["LEAST_GAPS", "MARGIN", "OUTLIERS", "SHORTEST_S", "Gaps"]
 
 _CLASSES: Final = 40
 _FIRST_S: Final = 0.5
@@ -23,8 +23,8 @@ MARGIN: Final = 2.5
 """A device is silent after its longest usual gap times this."""
 SHORTEST_S: Final = 15.0
 """No silence shorter than this, in seconds, is told: Wi-Fi comes and goes."""
-EVEN: Final = 2.5
-"""Gaps whose longest is at most this many times the middle one (both weighed by length) are those of a clock."""
+OUTLIERS: Final = 50
+"""One gap in this many may be longer than the usual ones."""
 
 _EDGES: Final = tuple(_FIRST_S * 2 ** (index / 2) for index in range(1, _CLASSES + 1))
 
@@ -58,20 +58,18 @@ class Gaps:
     def allowed_s(self) -> float | None:
         """The silence, in seconds, after which the device is gone; ``None`` where it speaks on events only, or too little is
         known."""
-        if self.seen < LEAST_GAPS:
+        counts, total = self._counts, sum(self._counts)
+        if total < LEAST_GAPS:
             return None
-        weights = [count * edge for count, edge in zip(self._counts, _EDGES, strict=True)]
-        total = sum(weights)
-        passed, middle = 0.0, 0.0
-        longest = max(edge for edge, weight in zip(_EDGES, weights, strict=True) if weight)
-        for edge, weight in zip(_EDGES, weights, strict=True):
-            passed += weight
-            if not middle and passed >= total / 2:
-                middle = edge
-            # One outlier (a night without Wi-Fi) among many is no usual gap; the longest two of a hundred still are.
-            if passed >= 0.98 * total:
-                longest = edge
-                break
-        if longest > EVEN * middle and longest > SHORTEST_S:
-            return None
-        return max(SHORTEST_S, MARGIN * longest)
+        # One outlier in fifty (a night without Wi-Fi) is no usual gap.
+        above, top = 0, _CLASSES - 1
+        while above + counts[top] <= total // OUTLIERS:
+            above += counts[top]
+            top -= 1
+        usual = range(max(0, top - 1), top + 1)
+        weight = sum(counts[index] * _EDGES[index] for index in range(top + 1))
+        if _EDGES[top] > SHORTEST_S:
+            even = sum(counts[index] * _EDGES[index] for index in usual) >= weight / 2
+            if not even or sum(counts[index] for index in usual) < LEAST_GAPS:
+                return None
+        return max(SHORTEST_S, MARGIN * _EDGES[top])

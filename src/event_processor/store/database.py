@@ -37,6 +37,9 @@ CONNECT_TIMEOUT: Final = 3
 LOOK_FOR_DAMAGE: Final = 2.0
 """Seconds at most that a start spends on looking for damage in a SQLite file. What is met later is dealt with then."""
 
+PAGES_IN_WAL: Final = 10_000
+"""Pages in the write-ahead log from which a commit copies them back by itself: a ``Checkpointer`` does it long before."""
+
 WAL_LIMIT: Final = 16 * 1024 * 1024
 CACHE: Final = 8192
 APPLICATION_ID: Final = 0x48756273
@@ -45,6 +48,7 @@ HUBS_LOCK: Final = 0x4875627374
 _PRAGMAS: Final = (
     "foreign_keys=ON",
     "synchronous=NORMAL",
+    f"wal_autocheckpoint={PAGES_IN_WAL}",
     f"journal_size_limit={WAL_LIMIT}",
     f"cache_size=-{CACHE}",
     "temp_store=MEMORY",

@@ -23,6 +23,7 @@ from sqlalchemy import URL, Connection
 from zmq.error import Again
 
 from event_processor.domain.outcome import Outcome
+from event_processor.store.checkpoints import Checkpointer
 from event_processor.store.database import Database
 from event_processor.store.keeper import Keeper, Loaded, StoreHealth
 from event_processor.store.outbox import Outbox, Ticket
@@ -92,14 +93,27 @@ class StoreWriter(LoopThread, Closable):
             lanes[kind] = (sink, self.get_socket(zmq.PUSH))
             lanes[kind][1].connect(sink.url)
         clock = self.runtime.clock
+        database = database or Database(url)
+        self._checkpoints = Checkpointer(database.file) if database.file is not None else None
         self._outbox = Outbox(lanes, self.runtime.receipts, clock.time, self._ring)
-        self._keeper = Keeper(database or Database(url), self._outbox, clock)
+        self._keeper = Keeper(database, self._outbox, clock)
         self._sweep = sweep
         self._tasks: deque[Callable[[], None]] = deque()
         self._noting = self._syncing = self._ending = False
         self._retry = FIRST_RETRY
 
     # -- from any thread ---------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread, and the one that copies SQLite's log back. Any thread; once."""
+        if self._checkpoints is not None:
+            self._checkpoints.start()
+        super().start()
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """As for any application thread; its companion ends with it."""
+        ended = super().stop(timeout)
+        return (self._checkpoints is None or self._checkpoints.stop(timeout)) and ended
 
     def load(self) -> Loaded:
         """Open the store, and read what the owner of the state needs to go on where the last run ended.
@@ -207,6 +221,8 @@ class StoreWriter(LoopThread, Closable):
         written = self._keeper.store(
             [rows for _, all_rows, _ in entries for rows in all_rows], [r for *_, records in entries for r in records]
         )
+        if self._checkpoints is not None:
+            self._checkpoints.stored(sum(len(all_rows) for _, all_rows, _ in entries))
         since = self.runtime.clock.monotonic()
         outbox = self._outbox
         for receipts, all_rows, _ in entries:

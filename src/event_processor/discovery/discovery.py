@@ -52,6 +52,7 @@ class Discovery:
     :param mappings: what ``app.conf`` says of devices without a convention.
     :param conventions: which of ``CONVENTIONS`` to listen to.
     :param prefix: the first levels of Home Assistant's discovery topics.
+    :param own: topics on which the hub announces itself (``announce.announcement_topic``), to be passed over.
     """
 
     def __init__(
@@ -61,13 +62,14 @@ class Discovery:
         mappings: Iterable[FreeMapping | TopicMapping] = (),
         conventions: Iterable[str] = CONVENTIONS,
         prefix: str = "homeassistant",
+        own: Iterable[str] = (),
     ) -> None:
         self.catalogue = Catalogue(registry)
         self.native = Native(self.catalogue)
         self._mappings = Mappings(mappings, self.catalogue)
         wanted = frozenset(conventions)
         adapters: list[tuple[str, _Adapter]] = [
-            ("homeassistant", HomeAssistant(self.catalogue, prefix=prefix)),
+            ("homeassistant", HomeAssistant(self.catalogue, prefix=prefix, own=own)),
             ("tasmota", Tasmota(self.catalogue)),
             ("homie", Homie(self.catalogue)),
             ("shelly", FirstShelly(self.catalogue)),

@@ -21,6 +21,14 @@ def mac_token(address: str) -> str:
     return f"mac:{digits}" if _MAC.fullmatch(digits) else ""
 
 
+def _variants(token: str) -> tuple[str, ...]:
+    """An id that is a MAC address (ESPHome's, for one) is one identity, not two, so no alias has to be stored."""
+    if token.startswith("mac:"):
+        return token, token[4:], token[4:].upper()
+    mac = mac_token(token) if len(token) == 12 else ""
+    return (token, mac) if mac else (token,)
+
+
 class Identities:
     """From each identity of a device to its id. A device's first identity is its id, so that one costs nothing here."""
 
@@ -34,7 +42,7 @@ class Identities:
 
     def find(self, tokens: Iterable[str]) -> DeviceInfo | None:
         """The device that has any of these identities."""
-        for token in tokens:
+        for token in (variant for written in tokens for variant in _variants(written)):
             device = self._registry.device(token) or self._registry.device(self._aliases.get(token, ""))
             if device is not None:
                 return device

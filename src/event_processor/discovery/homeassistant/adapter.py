@@ -9,8 +9,7 @@ platform is left, is taken back too.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from event_processor.discovery.catalogue import Catalogue
@@ -37,15 +36,15 @@ BIRTH_TOPIC: Final = "homeassistant/status"
 _READERS: Final[Mapping[str, Reader]] = {**SIMPLE, **COMPOUND, **OPENINGS, **CLIMATES}
 # What the root of the device form says for all of its components that do not say otherwise.
 _SHARED: Final = ("state_topic", "command_topic", "qos", "encoding")
-_HEX: Final = re.compile(r"[0-9a-fA-F]{12}")
 
 
 class HomeAssistant:
     """The adapter. Owned by one thread."""
 
-    def __init__(self, catalogue: Catalogue | None = None, *, prefix: str = "homeassistant") -> None:
+    def __init__(self, catalogue: Catalogue | None = None, *, prefix: str = "homeassistant", own: Iterable[str] = ()) -> None:
         self.catalogue = Catalogue() if catalogue is None else catalogue
         self._prefix = prefix.split("/")
+        self._own = frozenset(own)
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -64,6 +63,8 @@ class HomeAssistant:
         """Read an announcement. Return whether the topic is that of one."""
         levels = payload.topic.split("/")
         start = len(self._prefix)
+        if payload.topic in self._own:
+            return True  # what the hub announces of itself is not one of its devices
         if levels[:start] != self._prefix or levels[-1] != "config" or len(levels) - start not in (3, 4):
             return False
         component, object_id = levels[start], " ".join(levels[start + 1 : -1])
@@ -137,8 +138,6 @@ class HomeAssistant:
             token = clean(identifier)
             if token:
                 tokens[token] = None
-                if _HEX.fullmatch(token):
-                    tokens[mac_token(token)] = None
         pairs = device.get("connections")
         for pair in pairs if isinstance(pairs, list) else ():
             if isinstance(pair, list) and len(pair) == 2:

@@ -30,20 +30,22 @@ def rules_of_policy(policy: Policy) -> list[Rule]:
         rules.append(_link("device", device, Trigger(device=device, on="level"), outputs, age))
     rules += [_link("type", kind, Trigger(type=kind, on="level"), outputs, age) for kind, outputs in links.by_type.items()]
     for meter, limits in policy.meters.items():
-        event = Event(device=meter, kind="meter", type="meter", created_at=0.0, source="mqtt", topic="")
-        outputs = links.outputs_of(event)
         condition = _outside(limits)
-        if outputs and (condition or limits.every_reading):
-            rules.append(
-                Rule(
-                    id=_id("meter", meter),
-                    name=f"[meter:{meter}]",
-                    trigger=(Trigger(device=meter, on="report"),),
-                    condition="" if limits.every_reading else condition,
-                    max_age_s=age,
-                    action=tuple(SetOff(output=output.name) for output in outputs),
-                )
+        if not condition:
+            continue
+        event = Event(device=meter, kind="meter", created_at=0.0, source="mqtt", topic="")
+        rules += [
+            Rule(
+                id=_id("meter", f"{meter}:{kind}" if kind else meter),
+                name=f"[meter:{meter}]",
+                trigger=(Trigger(device=meter, type=kind, on="report"),),
+                condition=condition,
+                max_age_s=age,
+                action=tuple(SetOff(output=output.name) for output in outputs),
             )
+            for kind, outputs in (("", links.outputs_of(event)), *links.by_type.items())
+            if outputs
+        ]
     return rules
 
 
@@ -80,6 +82,8 @@ def _glob(pattern: str) -> str:
 
 def _outside(limits: MeterLimits) -> str:
     reading = "event.minute" if limits.of_minute else "event.value"
+    if limits.every_reading:
+        return f"{reading} < 0 or {reading} >= 0"
     parts: list[str] = []
     if limits.low is not None:
         parts.append(f"{reading} < {_number(limits.low)}")

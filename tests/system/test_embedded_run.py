@@ -7,14 +7,17 @@ import re
 import shlex
 import signal
 import socket
+import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pika
 import pytest
 from pika.exceptions import AMQPError
 
+from benchmarks.embedded_start import there_and_back_amqp, there_and_back_mqtt
 from pylib.embedded.amqp import AmqpBroker
 from pylib.embedded.mqtt import MqttBroker
 from pylib.testing.ports import free_port
@@ -176,6 +179,20 @@ def test_without_the_extra_one_line_says_what_to_install(bare: dict[str, str], t
         assert program.wait(30) == 1
         assert "pip install 'pylib-automation[embedded]'" in program.output.splitlines()[-1]
         assert "Traceback" not in program.output
+
+
+@pytest.mark.alone
+def test_both_start_within_150_ms_and_a_test_with_both_takes_300() -> None:
+    starts, wholes = [], []
+    for _ in range(5):
+        began = time.perf_counter()
+        with MqttBroker() as mqtt, AmqpBroker() as amqp:
+            starts.append(time.perf_counter() - began)
+            there_and_back_mqtt(mqtt)
+            there_and_back_amqp(amqp)
+        wholes.append(time.perf_counter() - began)
+    assert statistics.median(starts) <= 0.150
+    assert statistics.median(wholes) <= 0.300
 
 
 def test_publishing_to_nobody_says_so_in_one_line(bare: dict[str, str], tmp_path: Path) -> None:

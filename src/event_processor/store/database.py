@@ -34,6 +34,9 @@ BUSY_TIMEOUT: Final = 1.0
 CONNECT_TIMEOUT: Final = 3
 """Seconds that PostgreSQL may take to answer a connection attempt."""
 
+ANSWER_TIMEOUT_MS: Final = 10_000
+"""Milliseconds that sent data may go unacknowledged by the machine with PostgreSQL before the connection is given up."""
+
 LOOK_FOR_DAMAGE: Final = 2.0
 """Seconds at most that a start spends on looking for damage in a SQLite file. What is met later is dealt with then."""
 
@@ -44,6 +47,7 @@ WAL_LIMIT: Final = 16 * 1024 * 1024
 CACHE: Final = 8192
 APPLICATION_ID: Final = 0x48756273
 HUBS_LOCK: Final = 0x4875627374
+MIGRATION_LOCK: Final = 0x4875624D69
 
 _PRAGMAS: Final = (
     "foreign_keys=ON",
@@ -92,7 +96,11 @@ def make_engine(url: URL, *, read_only: bool = False) -> Engine:
                 url,
                 **({"pool_size": 2, "pool_pre_ping": True} if read_only else {"poolclass": NullPool}),
                 isolation_level="REPEATABLE READ" if read_only else "READ COMMITTED",
-                connect_args={"connect_timeout": CONNECT_TIMEOUT, "application_name": "event-processor"},
+                connect_args={
+                    "connect_timeout": CONNECT_TIMEOUT,
+                    "tcp_user_timeout": ANSWER_TIMEOUT_MS,
+                    "application_name": "event-processor",
+                },
             )
         except (ModuleNotFoundError, NoSuchModuleError):
             raise ConfigError("PostgreSQL needs the package psycopg: pip install 'pylib-automation[postgresql]'") from None
@@ -168,7 +176,11 @@ class Database:
                 self._begin_sqlite(self._connection)
             else:
                 self._begin_postgresql(self._connection)
-            return upgrade(self._connection)
+            before = upgrade(self._connection)
+            if self.file is None:
+                self._connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK})
+                self._connection.commit()
+            return before
         except (ConfigError, StoreUnavailable):
             self.disconnect()
             raise
@@ -254,6 +266,8 @@ class Database:
         # Shared with other hubs; a restore takes it for itself. It is the session's: gone with the connection.
         if not connection.execute(text("SELECT pg_try_advisory_lock_shared(:lock)"), {"lock": HUBS_LOCK}).scalar():
             raise StoreInUse(f"The store {self.name} is being restored. Start again when that is done.")
+        # One at a time looks at the schema and changes it: hubs that share a database may start at once.
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
         connection.commit()
 
 

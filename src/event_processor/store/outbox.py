@@ -63,6 +63,12 @@ class Ticket:
         for receipt in receipts:
             receipt.release()
 
+    def fail(self, error: BaseException) -> None:
+        """It could not be sent on: its deliveries come again."""
+        receipts, self.receipts = self.receipts, ()
+        for receipt in receipts:
+            receipt.fail(error)
+
 
 class _Lane:
     """The steps of one kind."""

@@ -25,7 +25,7 @@ from zmq.error import Again
 from event_processor.domain.outcome import Outcome
 from event_processor.store.checkpoints import Checkpointer
 from event_processor.store.database import Database
-from event_processor.store.keeper import Keeper, Loaded, StoreHealth
+from event_processor.store.keeper import Keeper, Loaded, Stored, StoreHealth
 from event_processor.store.outbox import Outbox, Ticket
 from event_processor.store.records import ImageRecord, MeterRecord, NotificationRecord, Record
 from event_processor.store.retention import Sweep
@@ -224,18 +224,32 @@ class StoreWriter(LoopThread, Closable):
         if self._checkpoints is not None:
             self._checkpoints.stored(sum(len(all_rows) for _, all_rows, _ in entries))
         since = self.runtime.clock.monotonic()
-        outbox = self._outbox
-        for receipts, all_rows, _ in entries:
-            stored = not written.unstored or not any(rows.outcome.cause in written.unstored for rows in all_rows)
-            steps = [step for rows in all_rows for step in written.repeated.get(rows.outcome.cause, rows.outcome.steps)]
-            ticket = Ticket(receipts, len(steps), since, stored)
-            for step in steps:
-                outbox.send(step, ticket)
-            if not stored or not steps:
-                ticket.release()
-            elif ticket.receipts:
-                outbox.tickets.append(ticket)
+        for number, entry in enumerate(entries):
+            try:
+                self._send_on(entry, written, since)
+            except BaseException as error:  # it ends while it waits for room: what is left is delivered again
+                for receipts, _, _ in entries[number + 1 :]:
+                    for receipt in receipts:
+                        receipt.fail(error)
+                raise
         self._look_after()
+
+    def _send_on(self, entry: _Entry, written: Stored, since: float) -> None:
+        """The steps of one message; its deliveries are let go of here, by the outbox, or with the steps."""
+        receipts, all_rows, _ = entry
+        stored = not written.unstored or not any(rows.outcome.cause in written.unstored for rows in all_rows)
+        steps = [step for rows in all_rows for step in written.repeated.get(rows.outcome.cause, rows.outcome.steps)]
+        ticket = Ticket(receipts, len(steps), since, stored)
+        try:
+            for step in steps:
+                self._outbox.send(step, ticket)
+        except BaseException as error:
+            ticket.fail(error)
+            raise
+        if not stored or not steps:
+            ticket.release()
+        elif ticket.receipts:
+            self._outbox.tickets.append(ticket)
 
     def _look_after(self) -> None:
         """Have everything done in time that a batch, or an acceptance, leaves to be done."""

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from event_processor.store import keeper
 from event_processor.store.database import Database
 from pylib.errors import ConfigError
 from pylib.runtime.runtime import Runtime
-from tests.unit.store.kit import PATIENCE, bench, outcome, rows
+from tests.unit.store.kit import PATIENCE, Bench, bench, outcome, rows
 from tests.unit.store.postgresql import Server
 
 pytestmark = pytest.mark.timeout(90)
@@ -246,7 +247,29 @@ def test_a_folder_that_may_not_be_written_to_is_named(tmp_path: Path) -> None:
             subprocess.run(["umount", "-l", folder], check=True)
 
 
+def test_a_stop_is_not_held_up_by_a_full_pipe_while_nothing_can_be_stored(runtime: Runtime, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where the folder should be")
+    made = Bench(runtime, tmp_path / "state" / "hub.db")
+    made.writer.start()  # and nobody takes what it sends
+    settled = [made.send([outcome(n, steps=1) for n in range(first, first + 50)]) for first in range(0, 3000, 50)]
+    made.until(lambda: made.writer.health().waiting >= 2000)
+    assert made.writer.stop(5.0)
+    made.socket.close()
+    made.commands.start()
+    for each in settled:
+        assert each.wait(PATIENCE), "accepted by the pipe's taker, or failed: none is forgotten"
+    made.controls.start()
+
+
 # -- PostgreSQL goes away --
+
+
+def test_hubs_that_start_at_once_share_one_schema(postgresql: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        databases = [Database(postgresql) for _ in range(4)]
+        assert sorted(map(str, pool.map(Database.open, databases))) == ["0004", "0004", "0004", "None"]
+        for database in databases:
+            database.close()
 
 
 def test_postgresql_may_go_away_and_come_back(runtime: Runtime, postgresql_server: Server, postgresql: str) -> None:

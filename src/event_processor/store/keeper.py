@@ -43,6 +43,9 @@ MOST_UNSTORED: Final = 5000
 MOST_CAUSES: Final = 50_000
 """Causes that a start reads, so that what a broker delivers again is not decided again."""
 
+ANEW_AFTER: Final = 60.0
+"""Seconds after which a second file that is damaged while the hub runs is set aside; until then nothing is stored."""
+
 SLICE: Final = 500
 """Outcomes written in one transaction when a store that failed can be written again."""
 
@@ -114,6 +117,7 @@ class Keeper:
         self._changes: dict[tuple[Scope, str], str | None] = {}
         self._problem = ""
         self._quarantined: Path | None = None
+        self._anew_at: float | None = None
         self._stored = self._lost = 0
         self.loaded = False
         self.recovering = False
@@ -163,7 +167,7 @@ class Keeper:
             try:
                 return self._write(rows, records)
             except _AT_FAULT as error:
-                if not self._rolled_back():
+                if (isinstance(error, DBAPIError) and error.connection_invalidated) or not self._rolled_back():
                     self._fail(error)
                 elif len(rows) == 1 or len(rows) + len(records) == 1:
                     # It would stand in the way of all others for ever.
@@ -284,6 +288,14 @@ class Keeper:
             said,
         )
 
+    def _may_start_anew(self) -> bool:
+        """A disk that damages one file after the other is not fed with new ones."""
+        now = self._clock.monotonic()
+        if self._anew_at is not None and now - self._anew_at < ANEW_AFTER:
+            return False
+        self._anew_at = now
+        return True
+
     def _batches_now(self) -> BatchWriter:
         if self._batches is None:
             raise StoreUnavailable(f"The store {self._database.name} is not open.")
@@ -340,7 +352,7 @@ class Keeper:
     def _fail(self, error: BaseException) -> bool:
         """The store failed. True if that is mended: a damaged file was set aside and a new one started."""
         self._batches = None
-        if damaged(error) and self._database.file is not None and not self._problem:
+        if damaged(error) and self._database.file is not None and not self._problem and self._may_start_anew():
             try:
                 self._start_anew(self._database.file, error if isinstance(error, Exception) else StoreDamaged(str(error)))
             except (SQLAlchemyError, StoreUnavailable, OSError) as further:

@@ -10,9 +10,13 @@ from pylib.embedded.amqp.broker.message import Message
 from pylib.embedded.amqp.wire.tables import Field, Table
 
 if TYPE_CHECKING:
+    from pylib.embedded.amqp.broker.agenda import Agenda
     from pylib.embedded.amqp.broker.queue import Queue
 
 __all__ = ["DeadLetters", "dead_letter", "header_routes", "is_cycle"]
+
+#: Dead letters that are published before the other clients have their turn.
+AT_ONCE = 200
 
 
 def header_routes(headers: Table | None) -> tuple[str, ...]:
@@ -118,22 +122,32 @@ def _value(table: Table, key: str) -> object:
 
 
 class DeadLetters:
-    """Published one after the other, never within each other: a chain of queues is no depth of calls."""
+    """Published one after the other, never within each other: a chain of queues is no depth of calls.
 
-    __slots__ = ("_busy", "_publish", "_waiting")
+    After ``AT_ONCE`` of them the others have their turn: the rest is put on the agenda.
+    """
 
-    def __init__(self, publish: Callable[[Queue, Message, str], None]) -> None:
+    __slots__ = ("_agenda", "_busy", "_publish", "_waiting")
+
+    def __init__(self, publish: Callable[[Queue, Message, str], None], agenda: Agenda) -> None:
         self._publish = publish
+        self._agenda = agenda
         self._waiting: deque[tuple[Queue, Message, str]] = deque()
         self._busy = False
 
     def add(self, queue: Queue, message: Message, reason: str) -> None:
         self._waiting.append((queue, message, reason))
-        if self._busy:
-            return
+        if not self._busy:
+            self._work()
+
+    def _work(self) -> None:
         self._busy = True
         try:
-            while self._waiting:
+            for _ in range(AT_ONCE):
+                if not self._waiting:
+                    break
                 self._publish(*self._waiting.popleft())
         finally:
-            self._busy = False
+            self._busy = bool(self._waiting)
+        if self._waiting:
+            self._agenda.at(self._agenda.now(), self._work)

@@ -10,9 +10,10 @@ T = TypeVar("T")
 
 
 class _Node(Generic[T]):
-    __slots__ = ("below", "here")
+    __slots__ = ("below", "here", "many")
 
-    def __init__(self) -> None:
+    def __init__(self, many: bool) -> None:
+        self.many = many  # the node of a `#`
         self.below: dict[str, _Node[T]] = {}
         self.here: list[T] = []
 
@@ -23,12 +24,14 @@ class TopicTree(Generic[T]):
     __slots__ = ("_root",)
 
     def __init__(self) -> None:
-        self._root: _Node[T] = _Node()
+        self._root: _Node[T] = _Node(False)
 
     def add(self, pattern: str, value: T) -> None:
         node = self._root
         for word in _words(pattern):
-            node = node.below.setdefault(word, _Node())
+            if word not in node.below:
+                node.below[word] = _Node(word == "#")
+            node = node.below[word]
         node.here.append(value)
 
     def remove(self, pattern: str, value: T) -> None:
@@ -58,13 +61,15 @@ class TopicTree(Generic[T]):
             if at == count:
                 found.extend(node.here)
             else:
+                if node.many:  # it takes one word more, or, below, none
+                    todo.append((node, at + 1))
                 for word in {words[at], "*"}:
                     below = node.below.get(word)
-                    if below is not None:
+                    if below is not None and not below.many:
                         todo.append((below, at + 1))
             many = node.below.get("#")
             if many is not None:
-                todo.extend((many, further) for further in range(at, count + 1))
+                todo.append((many, at))
         return found
 
 

@@ -37,7 +37,7 @@ class VirtualHost:
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         self._core = core
-        self._dead_letters = DeadLetters(self._publish_dead)
+        self._dead_letters = DeadLetters(self._publish_dead, core.agenda)
         # Bindings by where they lead, so that the end of a queue does not look through all exchanges.
         self._leading_to: dict[tuple[str, str], dict[int, Binding]] = {}
         self.add_defaults()

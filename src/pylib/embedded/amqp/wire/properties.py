@@ -86,16 +86,26 @@ class Properties:
             spans[_HEADERS] = encode_table(headers)
         if not keep_expiration:
             spans.pop(_EXPIRATION, None)
-        return _assembled(spans)
+        made = self._changed(spans)
+        made.headers = headers
+        if not keep_expiration:
+            made.expiration = None
+        return made
 
     def with_reply_to(self, reply_to: str) -> Properties:
         """The same properties with another address for the answer."""
-        return _assembled(self._spans | {_REPLY_TO: encode_short(reply_to)})
+        made = self._changed(self._spans | {_REPLY_TO: encode_short(reply_to)})
+        made.reply_to = reply_to
+        return made
 
-
-def _assembled(spans: dict[int, bytes]) -> Properties:
-    flags = sum(spans)
-    return Properties(_FLAGS.pack(flags) + b"".join([spans[flag] for flag in _ORDER if flag in spans]))
+    def _changed(self, spans: dict[int, bytes]) -> Properties:
+        """A copy with other bytes, not parsed again: a chain of dead letters would parse its history at every step."""
+        made = Properties.__new__(Properties)
+        made.raw = _FLAGS.pack(sum(spans)) + b"".join([spans[flag] for flag in _ORDER if flag in spans])
+        made._spans = spans
+        made.headers, made.delivery_mode, made.priority = self.headers, self.delivery_mode, self.priority
+        made.expiration, made.user_id, made.reply_to = self.expiration, self.user_id, self.reply_to
+        return made
 
 
 EMPTY: Final = Properties(b"\x00\x00")

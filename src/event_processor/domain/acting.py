@@ -62,7 +62,7 @@ def start(turn: Turn, compiled: CompiledRule, event: Event, checks: list[Check],
     if isinstance(running, Run):
         checks.append(Check("run", True, "its actions of last time are broken off, and start over"))
     first = len(checks)
-    _act(turn, compiled, Run(digest(turn.cause, rule.id, event.device), event), checks)
+    _act(turn, compiled, Run(turn.run_id(turn.cause, rule.id, event.device), event), checks)
     done = "; ".join(check.why for check in checks[first:]) or "it has no actions"
     reason = "maintenance" if turn.maintenance else "triggered"
     turn.conclude(compiled, event.device, True, reason, f"{rule.title}: {why}. Done: {done}.", checks)
@@ -99,7 +99,7 @@ def _act(turn: Turn, compiled: CompiledRule, run: Run, checks: list[Check]) -> N
         if not waiting:
             break
         following, waiting = waiting[0], waiting[1:]
-        run = Run(digest(following.cause, rule.id, following.event.device), following.event)
+        run = Run(turn.run_id(following.cause, rule.id, following.event.device), following.event)
         checks.append(Check("run", True, "the next one in the queue starts"))
     if turn.draft.memos.get(key) is not None:
         turn.draft.memos.put(key, None)

@@ -22,7 +22,10 @@ from event_processor.domain.rules import Trigger
 from event_processor.domain.state import SHARED, HubState
 from event_processor.domain.turn import MOST_CHAINED, Turn
 
-__all__ = ["decide_event", "drain", "happen", "hold_is_over", "take_availability", "take_event"]
+__all__ = ["MOST_KNOWN", "decide_event", "drain", "forget_entity", "happen", "hold_is_over", "take_availability", "take_event"]
+
+MOST_KNOWN = 100_000
+"""Entities whose values are kept. Names come from outside, so there has to be an end to it."""
 
 
 def decide_event(event: Event, state: HubState, now: float, book: Rulebook, registry: Registry, cause: str) -> Outcome:
@@ -42,6 +45,14 @@ def take_event(turn: Turn, event: Event) -> None:
                 event.device,
                 Seen(before.value, before.active, max(turn.now, before.at), before.since, before.type, before.known),
             )
+        return
+    if before is None and len(turn.state.values) >= MOST_KNOWN:
+        why = f"{event.device} was not looked at: {MOST_KNOWN} devices are known already, which is the limit"
+        turn.evaluations.append(
+            Evaluation(
+                rule="", device=event.device, at=turn.now, fired=False, reason="too_many_devices", explanation=f"{why}."
+            )
+        )
         return
     same = before is not None and before.known and (before.value, before.active) == (event.value, event.active)
     key, kind, value = event.device, event.type, event.value
@@ -207,6 +218,15 @@ def take_availability(turn: Turn, said: Availability) -> None:
     names = dict.fromkeys((said.entity or (info.name if info is not None else said.device), name, *keys))
     happen(turn, "online" if said.online else "offline", tuple(names))
     drain(turn)
+
+
+def forget_entity(turn: Turn, key: str) -> None:
+    """An entity is gone for good: so is what it said."""
+    _unknown(turn, key)
+    if turn.draft.values.get(key) is not None:
+        turn.draft.values.put(key, None)
+    if turn.draft.online.get(key) is not None:
+        turn.draft.online.put(key, None)
 
 
 def _unknown(turn: Turn, key: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from event_processor.domain.acting import go_on, start
 from event_processor.domain.commanding import send_command
-from event_processor.domain.deciding import drain, happen, hold_is_over, take_availability, take_event
+from event_processor.domain.deciding import drain, forget_entity, happen, hold_is_over, take_availability, take_event
 from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
 from event_processor.domain.heard import Request
@@ -52,13 +52,17 @@ class Engine:
         self.book.forget()
         self._load_timers()
 
-    def learn(self, changes: Sequence[Change]) -> None:
-        """Take over what is known of devices by now (``Heard.changes``), where the registry is this engine's own."""
-        self.registry.restore(change for change in changes if change.value is not None)
+    def learn(self, changes: Sequence[Change], cause: str, now: float) -> Outcome:
+        """Take over what is known of devices by now (``Heard.changes``), where the registry is this engine's own. What
+        entities that are gone said last is forgotten, and waits for them end."""
+        turn = self._turn(now, cause)
         for change in changes:
             if change.value is None and change.scope == "entity":
+                forget_entity(turn, change.key)
                 self.registry.remove(change.key)
+        self.registry.restore(change for change in changes if change.value is not None)
         self.book.forget()
+        return self._done(turn)
 
     def take(self, said: Event | Availability, cause: str, now: float) -> Outcome:
         """Decide on a report, or on a device that went or came. ``cause`` is the event's id; ``now`` in seconds."""

@@ -66,8 +66,13 @@ def _done(turn: Turn, request: Request) -> tuple[bool, str]:
 
 def _switch(turn: Turn, about: str, on: bool) -> tuple[bool, str]:
     kind, _, key = about.partition(":")
-    if kind not in ("rule", "device", "output") or not key:
-        return False, 'expected "rule:<id>", "device:<key>" or "output:<name>"'
+    if kind not in ("rule", "device", "output", "group") or not key:
+        return False, 'expected "rule:<id>", "device:<key>", "output:<name>" or "group:<name>"'
+    if kind == "group":
+        members = turn.book.members(key, turn.state.values, turn.registry)
+        for member in members:
+            turn.draft.settings.put(f"enabled:device:{member.lower()}", None if on else False)
+        return bool(members), f"{len(members)} devices are switched {'on' if on else 'off'}"
     if kind == "rule" and key not in turn.book.rules:
         return False, f"there is no rule {key}"
     turn.draft.settings.put(f"enabled:{kind}:{key.lower()}", None if on else False)

@@ -29,7 +29,8 @@ class Turn:
     """The work of one decision. Lives as long as the decision; one thread."""
 
     __slots__ = (
-        "_moment", "book", "cause", "chain", "draft", "evaluations", "event", "now", "registry", "sent", "state", "steps",
+        "_moment", "_runs", "book", "cause", "chain", "draft", "evaluations", "event", "now", "registry", "sent", "state",
+        "steps",
     )  # fmt: skip
 
     def __init__(self, book: Rulebook, state: HubState, registry: Registry, now: float, cause: str) -> None:
@@ -45,6 +46,12 @@ class Turn:
         self.sent: dict[str, str] = {}
         self.chain: list[tuple[str, str]] = []
         self._moment: datetime | None = None
+        self._runs = 0
+
+    def run_id(self, cause: str, rule: str, device: str) -> str:
+        """The id of another run that this decision starts; the same in a repetition, and never twice in one decision."""
+        self._runs += 1
+        return digest(cause, rule, device, self._runs)
 
     @property
     def moment(self) -> datetime:

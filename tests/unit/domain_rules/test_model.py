@@ -18,7 +18,7 @@ from event_processor.domain.windows import DAYS, compile_windows, local
 from tests.unit.domain_rules.kit import House
 from tests.unit.domain_rules.model import SUMMER, WINTER, Guards, Model, open_at
 
-RUNS = int(os.environ.get("RULE_RUNS", "150"))
+RUNS = int(os.environ.get("RULE_RUNS", "60"))
 BERLIN = ZoneInfo("Europe/Berlin")
 FEW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 

@@ -36,7 +36,7 @@ def test_the_page_names_every_field_action_and_attribute() -> None:
     assert len(CONDITIONS) > 5
     for field in Rule.__struct_fields__:
         assert f"`{field}`" in PAGE, field
-    for action in ActionOf.__args__:  # type: ignore[attr-defined]
+    for action in ActionOf.__args__:
         assert f'do = "{action.__struct_config__.tag}"' in PAGE or f"`{action.__struct_config__.tag}`" in PAGE
     for thing, names in ATTRIBUTES.items():
         (row,) = re.findall(rf"^\| `{thing}.*$", PAGE, re.MULTILINE)

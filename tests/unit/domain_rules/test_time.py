@@ -418,3 +418,48 @@ def test_the_state_is_rebuilt_exactly_from_the_changes_and_from_the_rows() -> No
     assert sorted(replica.rows()) == rows
     assert sorted(HubState.restore(rows).rows()) == rows
     assert HubState.restore(rows).held == house.engine.state.held
+
+
+def test_ids_are_never_given_twice_in_one_decision() -> None:
+    text = """
+    [[rule]]
+    id = "a"
+    trigger = [{mode = "*"}]
+    action = [{do = "notify"}, {do = "mode", mode = "night"}, {do = "mode", mode = "home"}]
+    """
+    outcome = House(text).ask("set_mode", "night")
+    assert len(outcome.steps) > 2
+    assert len({step.id for step in outcome.steps}) == len(outcome.steps)
+
+
+def test_the_devices_of_a_group_are_switched_together() -> None:
+    house = House(ALARM.replace('modes = ["away"]\nentry = true\n', ""), groups={"doors": ("door", "gate")})
+    house.hear("Door", False)
+    assert "1 devices are switched off" in verdict(house.ask("disable", "group:Doors")).explanation
+    assert verdict(house.hear("Door")).reason == "disabled"
+    house.ask("enable", "group:doors")
+    house.hear("Door", False)
+    assert sent(house.hear("Door")) == ["siren"]
+
+
+def test_an_entity_that_is_taken_back_leaves_nothing_behind() -> None:
+    from event_processor.domain.outcome import Change
+
+    house = House(OPEN)
+    house.switch("Fridge")
+    house.hear("Fridge")
+    outcome = house.engine.learn([Change("entity", "Fridge", None)], "gone", house.now)
+    assert verdict(outcome).reason == "ended"
+    assert not list(house.engine.state.rows())
+    assert house.engine.next_due() is None
+
+
+def test_there_is_an_end_to_how_many_devices_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    from event_processor.domain import deciding
+
+    monkeypatch.setattr(deciding, "MOST_KNOWN", 2)
+    house = House(ALARM)
+    for number in range(3):
+        outcome = house.hear(f"Door {number}")
+    assert verdict(outcome).reason == "too_many_devices"
+    assert len(house.engine.state.values) == 2

@@ -75,7 +75,7 @@ class Asked(NamedTuple):
 def slug_of(name: str) -> str:
     """A level of a topic for a name; names that only differ in what a topic cannot hold get different ones."""
     plain = _SLUG.sub("_", name.lower()).strip("_")[:40]
-    return plain if plain == name.lower() else f"{plain}_{hash_of(name) & 0xFFFFFF:06x}".lstrip("_")
+    return plain if plain == name else f"{plain}_{hash_of(name) & 0xFFFFFF:06x}".lstrip("_")
 
 
 def announcement_topic(view: HubView) -> str:

@@ -177,6 +177,7 @@ def _word(form: Word, payload: Payload) -> bool | None:
     """What a payload says. A template that does not fit the payload's form is passed over: zigbee2mqtt has sent both plain
     words and ``{"state": "online"}`` under the same configuration."""
     tried = [payload.text.strip()]
+    raw: object = None
     try:
         raw = form.extract.of(payload)
         if raw is not MISSING:
@@ -191,4 +192,6 @@ def _word(form: Word, payload: Payload) -> bool | None:
             return True
         if text == form.no:
             return False
+    if raw is MISSING:
+        return None  # it spoke, and has not said yet
     raise DecodeError(f"expected {form.yes} or {form.no}, got other text")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from event_processor.domain.entities import Availability
 
+from event_processor.domain.entities import Availability
 from tests.unit.discovery.conftest import House, only, values
 
 BRIDGE = "zigbee2mqtt/bridge/state"
@@ -43,9 +43,18 @@ def config(name_: str, address: str, /, **more: Any) -> dict[str, Any]:
 def door(house: House, name: str = "Front door", address: str = "0x00158d0004a1b2c3") -> None:
     for component, object_id, more in (
         ("binary_sensor", "contact", {"device_class": "door", "payload_on": False, "payload_off": True}),
-        ("sensor", "battery", {"device_class": "battery", "unit_of_measurement": "%", "state_class": "measurement", "entity_category": "diagnostic"}),
+        (
+            "sensor",
+            "battery",
+            {
+                "device_class": "battery",
+                "unit_of_measurement": "%",
+                "state_class": "measurement",
+                "entity_category": "diagnostic",
+            },
+        ),
         ("sensor", "linkquality", {"name": "Linkquality", "unit_of_measurement": "lqi", "enabled_by_default": False}),
-    ):  # fmt: skip
+    ):
         payload = config(
             name,
             address,
@@ -124,11 +133,21 @@ def test_what_to_subscribe_to_is_told_once(house: House) -> None:
 
 def test_a_light_has_brightness_colour_and_effects(house: House) -> None:
     payload = config(
-        "Lamp", "0x7cb03eaa00a0b0c0",
-        brightness=True, brightness_scale=254, command_topic="zigbee2mqtt/Lamp/set", effect=True,
-        effect_list=["blink", "breathe", "okay"], min_mireds=153, max_mireds=500, name=None, object_id="lamp", schema="json",
-        supported_color_modes=["color_temp", "xy"], unique_id="0x7cb03eaa00a0b0c0_light_zigbee2mqtt",
-    )  # fmt: skip
+        "Lamp",
+        "0x7cb03eaa00a0b0c0",
+        brightness=True,
+        brightness_scale=254,
+        command_topic="zigbee2mqtt/Lamp/set",
+        effect=True,
+        effect_list=["blink", "breathe", "okay"],
+        min_mireds=153,
+        max_mireds=500,
+        name=None,
+        object_id="lamp",
+        schema="json",
+        supported_color_modes=["color_temp", "xy"],
+        unique_id="0x7cb03eaa00a0b0c0_light_zigbee2mqtt",
+    )
     house.fine("homeassistant/light/0x7cb03eaa00a0b0c0/light/config", payload)
     assert {"Lamp", "Lamp brightness", "Lamp color temperature", "Lamp color", "Lamp effect"} == house.keys
     found = house.fine(
@@ -144,9 +163,15 @@ def test_a_light_has_brightness_colour_and_effects(house: House) -> None:
 
 def test_a_switch_is_told_in_its_own_words(house: House) -> None:
     payload = config(
-        "Plug", "0x00", command_topic="zigbee2mqtt/Plug/set", name=None, payload_off="OFF", payload_on="ON",
-        unique_id="0x00_switch", value_template="{{ value_json.state }}",
-    )  # fmt: skip
+        "Plug",
+        "0x00",
+        command_topic="zigbee2mqtt/Plug/set",
+        name=None,
+        payload_off="OFF",
+        payload_on="ON",
+        unique_id="0x00_switch",
+        value_template="{{ value_json.state }}",
+    )
     house.fine("homeassistant/switch/0x00/switch/config", payload)
     assert values(house.fine("zigbee2mqtt/Plug", {"state": "OFF", "power": 0})) == {"Plug": ("off", False)}
     assert house.tell("Plug", "on") == ("zigbee2mqtt/Plug/set", "ON")
@@ -154,11 +179,20 @@ def test_a_switch_is_told_in_its_own_words(house: House) -> None:
 
 def test_a_cover_reports_its_state_and_is_sent_to_a_position(house: House) -> None:
     payload = config(
-        "Blind", "0x02", command_topic="zigbee2mqtt/Blind/set", name=None, position_template="{{ value_json.position }}",
-        position_topic="zigbee2mqtt/Blind", set_position_template='{ "position": {{ position }} }',
-        set_position_topic="zigbee2mqtt/Blind/set", state_closing="closing", state_opening="opening", state_stopped="stopped",
-        unique_id="0x02_cover", value_template="{{ value_json.motor_state }}",
-    )  # fmt: skip
+        "Blind",
+        "0x02",
+        command_topic="zigbee2mqtt/Blind/set",
+        name=None,
+        position_template="{{ value_json.position }}",
+        position_topic="zigbee2mqtt/Blind",
+        set_position_template='{ "position": {{ position }} }',
+        set_position_topic="zigbee2mqtt/Blind/set",
+        state_closing="closing",
+        state_opening="opening",
+        state_stopped="stopped",
+        unique_id="0x02_cover",
+        value_template="{{ value_json.motor_state }}",
+    )
     house.fine("homeassistant/cover/0x02/cover/config", payload)
     found = house.fine("zigbee2mqtt/Blind", {"motor_state": "opening", "position": 40})
     assert values(found) == {"Blind": ("opening", True), "Blind position": (40, None)}
@@ -169,16 +203,30 @@ def test_a_cover_reports_its_state_and_is_sent_to_a_position(house: House) -> No
 def test_a_thermostat_has_a_target_and_modes(house: House) -> None:
     topic = "zigbee2mqtt/TRV"
     payload = config(
-        "TRV", "0x03",
-        action_topic=topic, action_template="{{ value_json.running_state }}",
-        current_temperature_topic=topic, current_temperature_template="{{ value_json.local_temperature }}",
-        max_temp="30", min_temp="5", mode_command_topic=f"{topic}/set/system_mode", mode_state_template="{{ value_json.system_mode }}",
-        mode_state_topic=topic, modes=["off", "heat", "auto"], name=None, preset_mode_command_topic=f"{topic}/set/preset",
-        preset_mode_state_topic=topic, preset_mode_value_template="{{ value_json.preset }}", preset_modes=["schedule", "manual"],
-        temp_step=0.5, temperature_command_topic=f"{topic}/set/current_heating_setpoint",
-        temperature_state_template="{{ value_json.current_heating_setpoint }}", temperature_state_topic=topic,
-        temperature_unit="C", unique_id="0x03_climate",
-    )  # fmt: skip
+        "TRV",
+        "0x03",
+        action_topic=topic,
+        action_template="{{ value_json.running_state }}",
+        current_temperature_topic=topic,
+        current_temperature_template="{{ value_json.local_temperature }}",
+        max_temp="30",
+        min_temp="5",
+        mode_command_topic=f"{topic}/set/system_mode",
+        mode_state_template="{{ value_json.system_mode }}",
+        mode_state_topic=topic,
+        modes=["off", "heat", "auto"],
+        name=None,
+        preset_mode_command_topic=f"{topic}/set/preset",
+        preset_mode_state_topic=topic,
+        preset_mode_value_template="{{ value_json.preset }}",
+        preset_modes=["schedule", "manual"],
+        temp_step=0.5,
+        temperature_command_topic=f"{topic}/set/current_heating_setpoint",
+        temperature_state_template="{{ value_json.current_heating_setpoint }}",
+        temperature_state_topic=topic,
+        temperature_unit="C",
+        unique_id="0x03_climate",
+    )
     house.fine("homeassistant/climate/0x03/climate/config", payload)
     found = house.fine(
         topic, {"system_mode": "heat", "local_temperature": 19.5, "current_heating_setpoint": 21, "preset": "manual"}
@@ -194,9 +242,14 @@ def test_a_thermostat_has_a_target_and_modes(house: House) -> None:
 
 def test_a_button_sends_triggers_and_events(house: House) -> None:
     trigger = {
-        "automation_type": "trigger", "device": device("Remote", "0x04"), "origin": ORIGIN, "payload": "single",
-        "subtype": "single", "topic": "zigbee2mqtt/Remote/action", "type": "action",
-    }  # fmt: skip
+        "automation_type": "trigger",
+        "device": device("Remote", "0x04"),
+        "origin": ORIGIN,
+        "payload": "single",
+        "subtype": "single",
+        "topic": "zigbee2mqtt/Remote/action",
+        "type": "action",
+    }
     house.fine("homeassistant/device_automation/0x04/action_single/config", trigger)
     house.fine(
         "homeassistant/device_automation/0x04/action_double/config", {**trigger, "payload": "double", "subtype": "double"}
@@ -204,20 +257,31 @@ def test_a_button_sends_triggers_and_events(house: House) -> None:
     event = only(house.fine("zigbee2mqtt/Remote/action", "double"))
     assert (event.device, event.active, event.type) == ("Remote double action", True, "trigger")
     payload = config(
-        "Remote", "0x04", event_types=["single", "double"], name="Action", unique_id="0x04_action",
+        "Remote",
+        "0x04",
+        event_types=["single", "double"],
+        name="Action",
+        unique_id="0x04_action",
         value_template="{% set action_value = value_json.action|default('') %}{{ {'event_type': action_value} | to_json }}",
-    )  # fmt: skip
+    )
     house.fine("homeassistant/event/0x04/action/config", payload)
     assert values(house.fine("zigbee2mqtt/Remote", {"action": "single"})) == {"Remote Action": ("single", True)}
 
 
 def test_an_update_says_whether_there_is_one(house: House) -> None:
     payload = config(
-        "Lamp", "0x05", command_topic="zigbee2mqtt/bridge/request/device/ota_update/update", device_class="firmware",
-        entity_category="config", latest_version_template="{{ value_json['update']['latest_version'] }}",
-        latest_version_topic="zigbee2mqtt/Lamp", name=None, payload_install='{"id": "0x05"}', unique_id="0x05_update",
+        "Lamp",
+        "0x05",
+        command_topic="zigbee2mqtt/bridge/request/device/ota_update/update",
+        device_class="firmware",
+        entity_category="config",
+        latest_version_template="{{ value_json['update']['latest_version'] }}",
+        latest_version_topic="zigbee2mqtt/Lamp",
+        name=None,
+        payload_install='{"id": "0x05"}',
+        unique_id="0x05_update",
         value_template="{{ value_json['update']['installed_version'] }}",
-    )  # fmt: skip
+    )
     house.fine("homeassistant/update/0x05/update/config", payload)
     update = {"installed_version": 1, "latest_version": 2, "state": "available"}
     assert values(house.fine("zigbee2mqtt/Lamp", {"update": update})) == {"Lamp": ("on", True)}

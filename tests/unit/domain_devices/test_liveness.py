@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -237,7 +239,7 @@ def test_reports_of_a_device_always_alternate(steps: list[tuple[str, float]]) ->
             liveness.disconnected(now)
         elif what == "up":
             liveness.connected(now)
-    assert all(first != second for first, second in zip(told, told[1:], strict=False))
+    assert all(first != second for first, second in pairwise(told))
 
 
 def test_gaps_survive_being_stored() -> None:

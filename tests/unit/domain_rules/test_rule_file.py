@@ -121,7 +121,7 @@ _files = st.builds(
 
 
 @given(_files)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_what_is_written_is_read_as_the_same(file: RuleFile) -> None:
     assert load(export(file)) == file
     assert msgspec.json.decode(msgspec.json.encode(file), type=RuleFile) == file

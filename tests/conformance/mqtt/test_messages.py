@@ -156,6 +156,15 @@ def test_overlapping_subscriptions_give_one_copy(publisher: Raw, subscriber: Raw
     subscriber.expect_nothing()
 
 
+@pytest.mark.parametrize("qos", [(0, 1, 2), (2, 1, 0)], ids=["rising", "falling"])
+def test_overlapping_subscriptions_give_the_highest_qos_of_them(
+    publisher: Raw, subscriber: Raw, qos: tuple[int, int, int]
+) -> None:
+    subscriber.subscribe(("#", qos[0]), ("a/+", qos[1]), ("a/b", qos[2]))
+    publisher.publish("a/b", b"x", 2)
+    assert subscriber.take().qos == 2
+
+
 def test_one_subscribe_with_several_filters_is_answered_in_their_order(subscriber: Raw) -> None:
     subscriber.send(subscribe(("a", 2), ("b", 0), ("c", 1), packet_id=0xFFFF))
     subscriber.expect(packet(SUBACK, b"\xff\xff\2\0\1"))

@@ -47,7 +47,10 @@ class Engine:
         self._load_timers()
 
     def restore(self, rows: Iterable[tuple[Scope, str, bytes]]) -> None:
-        """Take the stored state in place of what is there. Rows of other owners' scopes are passed over."""
+        """Take the stored state in place of what is there. Rows of other owners' scopes are passed over.
+
+        Then call ``reload`` with the book in use: rules may have gone, and modes too, while the hub was down.
+        """
         self.state = HubState.restore(rows)
         self.book.forget()
         self._load_timers()

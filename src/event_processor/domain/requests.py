@@ -18,6 +18,7 @@ from event_processor.domain.heard import Request
 from event_processor.domain.memos import Run, key_of
 from event_processor.domain.modes import set_mode
 from event_processor.domain.outcome import Check, Evaluation
+from event_processor.domain.patterns import is_pattern, name_matches
 from event_processor.domain.rules import DeviceCommand
 from event_processor.domain.turn import Turn
 
@@ -68,15 +69,27 @@ def _switch(turn: Turn, about: str, on: bool) -> tuple[bool, str]:
     kind, _, key = about.partition(":")
     if kind not in ("rule", "device", "output", "group") or not key:
         return False, 'expected "rule:<id>", "device:<key>", "output:<name>" or "group:<name>"'
+    names = _named(turn, kind, key)
+    if not names:
+        return False, f"there is no {kind} {key}"
+    for name in names:
+        turn.draft.settings.put(f"enabled:{'device' if kind == 'group' else kind}:{name.lower()}", None if on else False)
+    what = key if len(names) == 1 and kind != "group" else f"{', '.join(names[:5])}{' and others' if len(names) > 5 else ''}"
+    return True, f"{what} {'is' if len(names) == 1 else 'are'} switched {'on' if on else 'off'}"
+
+
+def _named(turn: Turn, kind: str, key: str) -> list[str]:
+    """What a name or pattern stands for. Devices and outputs may be switched off before they are known."""
     if kind == "group":
-        members = turn.book.members(key, turn.state.values, turn.registry)
-        for member in members:
-            turn.draft.settings.put(f"enabled:device:{member.lower()}", None if on else False)
-        return bool(members), f"{len(members)} devices are switched {'on' if on else 'off'}"
-    if kind == "rule" and key not in turn.book.rules:
-        return False, f"there is no rule {key}"
-    turn.draft.settings.put(f"enabled:{kind}:{key.lower()}", None if on else False)
-    return True, f"{key} is switched {'on' if on else 'off'}"
+        return list(turn.book.members(key, turn.state.values, turn.registry))
+    known: list[str] = list(turn.book.rules)
+    if kind == "device":
+        known = list(dict.fromkeys((*turn.state.values, *turn.registry.entities)))
+    elif kind == "output":
+        known = list(turn.book.outputs)
+    if is_pattern(key):
+        return [name for name in known if name_matches(key.lower(), name.lower())]
+    return [key] if kind != "rule" or key in known else []
 
 
 def _acknowledge(turn: Turn, about: str, who: str) -> tuple[bool, str]:

@@ -186,10 +186,10 @@ class Draft:
         )  # fmt: skip
 
     def changes(self) -> tuple[Change, ...]:
-        """All that is different, in the order in which it was written first."""
+        """All that was written, table by table. An equal value is written too: 1 and true are equal, and not the same."""
         return tuple(
             Change(view.scope, key, None if value is None else _encode(value))
             for view in self.views
             for key, value in view.over.items()
-            if value != view.base.get(key)
+            if value is not view.base.get(key)
         )

@@ -435,7 +435,7 @@ def test_ids_are_never_given_twice_in_one_decision() -> None:
 def test_the_devices_of_a_group_are_switched_together() -> None:
     house = House(ALARM.replace('modes = ["away"]\nentry = true\n', ""), groups={"doors": ("door", "gate")})
     house.hear("Door", False)
-    assert "1 devices are switched off" in verdict(house.ask("disable", "group:Doors")).explanation
+    assert "Door is switched off" in verdict(house.ask("disable", "group:Doors")).explanation
     assert verdict(house.hear("Door")).reason == "disabled"
     house.ask("enable", "group:doors")
     house.hear("Door", False)
@@ -463,3 +463,42 @@ def test_there_is_an_end_to_how_many_devices_are_remembered(monkeypatch: pytest.
         outcome = house.hear(f"Door {number}")
     assert verdict(outcome).reason == "too_many_devices"
     assert len(house.engine.state.values) == 2
+
+
+def test_what_is_switched_may_be_named_by_a_pattern() -> None:
+    house = House(ALARM.replace('modes = ["away"]\nentry = true\n', ""))
+    house.hear("Door", False)
+    house.hear("Window", False)
+    assert "Door, Window are switched off" in verdict(house.ask("disable", "device:*o*")).explanation
+    assert verdict(house.hear("Door")).reason == "disabled"
+    house.ask("disable", "rule:al*")
+    assert verdict(house.hear("Door", False)).reason == "rule_disabled"
+    assert "there is no rule x" in verdict(house.ask("disable", "rule:x")).explanation
+
+
+def test_a_device_that_moves_to_another_room_is_in_that_rooms_rules_at_once() -> None:
+    import msgspec
+
+    from event_processor.domain.entities import Entity
+    from event_processor.domain.outcome import Change
+
+    house = House('[[rule]]\nid = "r"\ntrigger = {group = "hall", on = "level"}\naction = {do = "output", output = "siren"}')
+    house.switch("Lamp")
+    assert not house.hear("Lamp").evaluations
+    moved = Entity(key="Lamp", device="d-Lamp", name="Lamp", room="Hall")
+    house.engine.learn([Change("entity", "Lamp", msgspec.json.encode(moved))], "moved", house.now)
+    assert house.hear("Lamp").steps
+
+
+def test_a_start_with_other_rules_and_modes_forgets_what_is_no_longer_there() -> None:
+    from event_processor.domain.rulebook import Rulebook, compile_rules
+
+    house = House(ESCALATE + OPEN, modes=[ModeSpec(name="home"), ModeSpec(name="party")])
+    house.ask("set_mode", "party")
+    house.hear("Leak")
+    house.restart()
+    book = Rulebook(compile_rules([rule for rule in house.rules if rule.id == "open"]))
+    outcome = house.engine.reload(book, house.now, "start")
+    assert [one.reason for one in outcome.evaluations] == ["rule_removed"]
+    assert house.mode == "home"
+    assert house.engine.next_due() is None

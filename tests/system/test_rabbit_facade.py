@@ -178,7 +178,7 @@ def test_the_listeners_constructor_neither_connects_nor_raises(runtime: Runtime)
 def test_the_relay_with_wait_goes_on_trying(runtime: Runtime, rabbitmq: Vhost, fault_proxy_factory: FaultProxyFactory) -> None:
     proxy = fault_proxy_factory(rabbitmq.port)
     proxy.refuse()
-    address = rabbitmq.address.replace(f":{rabbitmq.node.port}/", f":{proxy.port}/")
+    address = rabbitmq.address.replace(f":{rabbitmq.port}/", f":{proxy.port}/")
     ready = threading.Event()
     relay = RabbitMQRelay("inproc://relay", address, "home", "siren", wait=True, on_ready=ready.set)
     relay.start()
@@ -302,7 +302,7 @@ def test_a_message_past_its_life_is_never_delivered_through_an_outage_either(
     runtime: Runtime, rabbitmq: Vhost, fault_proxy_factory: FaultProxyFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     proxy = fault_proxy_factory(rabbitmq.port)
-    address = rabbitmq.address.replace(f":{rabbitmq.node.port}/", f":{proxy.port}/")
+    address = rabbitmq.address.replace(f":{rabbitmq.port}/", f":{proxy.port}/")
     with channel_of(rabbitmq) as channel:
         queue = bound(channel, "control", "direct", "event.control.siren")
         idle = Idle(address, "control", "direct", mq_arguments={"x-message-ttl": 300})

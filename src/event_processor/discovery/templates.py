@@ -14,7 +14,10 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, Final, Protocol
 
-from jinja2 import Undefined, nodes, pass_context
+try:
+    from jinja2 import Undefined, nodes, pass_context
+except ImportError as error:
+    raise ImportError("Discovery reads templates with jinja2: pip install 'pylib-automation[hub]'") from error
 from jinja2.environment import Template
 from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 from jinja2.filters import FILTERS as JINJA_FILTERS

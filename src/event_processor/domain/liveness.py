@@ -241,7 +241,7 @@ class Liveness:
 
     def restore(self, changes: Iterable[Change]) -> tuple[str, ...]:
         """Take stored values back. Everyone gets the whole interval from now, since the hub was not there to hear; who was
-        gone stays gone and is not reported again. Returns the devices whose stored value could not be read: they start anew."""
+        gone stays gone and is not reported again. Returns whose stored value could not be read: these start anew."""
         wrong: list[str] = []
         for change in changes:
             if change.scope != "liveness" or change.value is None:

@@ -1,8 +1,8 @@
 """The registry: which devices there are, which entities they have, in which rooms and groups.
 
 A ``Registry`` is owned by one thread. ``apply`` takes what a message told (``Found``) and returns what is different now, in
-the form in which the store keeps it; ``restore`` takes the stored values back at start, so that names, rooms and keys are known
-before the first device speaks. Applying the same ``Found`` twice changes nothing the second time.
+the form in which the store keeps it; ``restore`` takes the stored values back at start, so that names, rooms and keys are
+known before the first device speaks. Applying the same ``Found`` twice changes nothing the second time.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def test_a_device_describes_itself(house: House) -> None:
     speed = house.entity("Super car Car engine Engine speed")
     assert (speed.unit, speed.role) == ("rpm", "both")
     assert speed.command is not None
-    assert speed.command.limits == (0, 12000, 100)
+    assert speed.command.limits == (0.0, 12000.0, 100.0)
     assert house.entity("Super car Car engine Engine temperature").role == "input"
     assert house.entity("Super car horn blow").role == "output"
     assert values(house.fine(f"{BASE}/engine/temperature", "21.5", retained=True)) == {

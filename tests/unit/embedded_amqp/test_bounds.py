@@ -173,3 +173,16 @@ def test_what_a_lost_client_held_is_given_to_others_and_nothing_is_forgotten() -
 def test_limits_that_make_no_server_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="Limits"):
         Limits(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_large_queue_that_drains_is_told_of_once() -> None:
+    world = World()
+    told: list[int] = []
+    world.core.memory.drained = lambda: told.append(world.core.memory.used)
+    client = world.client()
+    client.declare("q")
+    for _ in range(200):
+        client.publish("q", b"x" * 100_000)
+    assert told == []
+    client.call(commands.Queue.Purge(queue="q"))
+    assert len(told) == 1

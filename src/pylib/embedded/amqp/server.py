@@ -8,6 +8,7 @@ import socket
 from typing import cast
 
 from pylib.embedded.amqp.broker.core import Core
+from pylib.embedded.amqp.heap import give_back
 from pylib.embedded.amqp.session.connection import Connection
 
 __all__ = ["AmqpServer"]
@@ -16,6 +17,8 @@ log = logging.getLogger("pylib.embedded.amqp")
 
 #: Connections beyond the limit that are still listened to, to be told why they cannot stay.
 TOLD_WHY = 50
+#: Seconds after a large queue has drained until its memory is given back to the system.
+GIVE_BACK_AFTER = 0.5
 
 
 class AmqpServer:
@@ -31,6 +34,7 @@ class AmqpServer:
         self.clients: set[_Client] = set()
         self._dirty: dict[_Client, None] = {}
         core.memory.alarm = self._alarm
+        core.memory.drained = self._drained
 
     async def open(self) -> int:
         """Listen, and return the port."""
@@ -86,6 +90,10 @@ class AmqpServer:
         self._timer = None
         self.core.agenda.run()
         self.flush()
+
+    def _drained(self) -> None:
+        # Later, for a queue that is being emptied still gives its messages to sockets.
+        self.core.agenda.at(self.core.agenda.now() + GIVE_BACK_AFTER, give_back)
 
     def _alarm(self, raised: bool) -> None:
         log.warning("AMQP: memory %s: publishers are %s.", "is low" if raised else "is there again",

@@ -14,15 +14,17 @@ import time
 from typing import Final
 
 from event_processor.causes import Causes
+from event_processor.discovery.commands import command
+from event_processor.discovery.discovery import CONVENTIONS, Discovery
+from event_processor.discovery.templates import Templates
 from event_processor.domain.engine import Engine
-from event_processor.domain.entities import Found
 from event_processor.domain.liveness import Liveness
+from event_processor.domain.mapping import outside
 from event_processor.domain.outcome import Change
 from event_processor.domain.registry import Registry
 from event_processor.domain.rule_file import RuleFile
 from event_processor.domain.rulebook import MODES, Rulebook, compile_rules
 from event_processor.domain.schedules import Timetable
-from event_processor.domain.sensors import from_mqtt
 from event_processor.heartbeat import HeartbeatFilter
 from event_processor.processor import URL_STORE, EventProcessor
 from event_processor.reading import raw_mqtt, read_rabbitmq
@@ -33,8 +35,7 @@ from event_processor.store.retention import Limits, Sweep
 from event_processor.store.writer import StoreWriter
 from pylib.app import AppThread
 from pylib.config.folders import state_folder
-from pylib.errors import DecodeError
-from pylib.mqtt import MqttSubscriber, Will, read_payload
+from pylib.mqtt import MqttSubscriber, Will
 from pylib.rabbit import RabbitMQRelay, Reconnect, ZMQListener
 from pylib.runtime.runtime import Runtime
 from pylib.zmq import URL_HEARTBEAT_NANNY, URL_RABBIT_MQ_PUBLISHER
@@ -95,9 +96,10 @@ class Hub:
             on_ready=lambda: self._arrived("RabbitMQ"),
         )
         status = f"event_processor/{re.sub(r'[+#/]', '-', house.group or device)}/status"
+        discovery = _discovery(settings, changes)
         subscriber = MqttSubscriber(
             mqtt_addresses,
-            settings.subscriptions,
+            (*settings.subscriptions, *outside(settings.subscriptions, discovery.filters)),
             sink_url=URL_HEARTBEAT_NANNY,
             client_id=settings.client_id,
             decode=raw_mqtt(own_topic=status),
@@ -107,7 +109,7 @@ class Hub:
             reconnect=reconnect,
             on_ready=lambda: self._arrived("MQTT"),
         )
-        self.heartbeats = _heartbeats(settings, changes, subscriber)
+        self.heartbeats = _heartbeats(settings, discovery, changes, subscriber)
         self.threads: tuple[AppThread, ...] = (
             self.writer, relay, self.processor, self.heartbeats, listener, subscriber
         )  # fmt: skip
@@ -142,6 +144,7 @@ def build(settings: HubSettings, runtime: Runtime, *, device: str, reconnect: Re
 
 def rulebook(settings: HubSettings, file: RuleFile) -> Rulebook:
     """All rules of a hub: those of ``app.conf`` and those of the rule file. Raises ``ConfigError``."""
+    templates = Templates()
     return Rulebook(
         compile_rules((*settings.links, *file.rule)),
         outputs=settings.outputs,
@@ -150,6 +153,7 @@ def rulebook(settings: HubSettings, file: RuleFile) -> Rulebook:
         zone=settings.house.zone,
         disabled=settings.policy.disabled,
         control_expiry_s=settings.house.control_expiry_s,
+        render=lambda form, what: command(form, what, templates, time.time()).payload,
     )
 
 
@@ -171,20 +175,22 @@ def _causes(loaded: Loaded) -> Causes:
     return causes
 
 
-def _heartbeats(settings: HubSettings, changes: list[Change], subscriber: MqttSubscriber) -> HeartbeatFilter:
-    registry, liveness = Registry(), Liveness(time.time())
+def _discovery(settings: HubSettings, changes: list[Change]) -> Discovery:
+    registry = Registry()
     registry.restore(changes)
+    conventions = CONVENTIONS if settings.house.discovery else ("seed",)
+    return Discovery(registry, mappings=settings.mappings, conventions=conventions, prefix=settings.house.discovery_prefix)
+
+
+def _heartbeats(
+    settings: HubSettings, discovery: Discovery, changes: list[Change], subscriber: MqttSubscriber
+) -> HeartbeatFilter:
+    liveness = Liveness(time.time())
     liveness.restore(changes)
-    return HeartbeatFilter(_Seed(settings), registry, liveness, subscribe=subscriber.subscribe, link=subscriber.member.link)
-
-
-class _Seed:
-    def __init__(self, settings: HubSettings) -> None:
-        self._mappings = settings.mappings
-
-    def read(self, topic: str, body: bytes, *, retained: bool, now: float) -> Found:
-        try:
-            payload = read_payload(body)
-            return Found(events=from_mqtt(topic, payload, now=now, retained=retained, mappings=self._mappings))
-        except DecodeError as error:
-            return Found(problems=(f"a message on {topic} was set aside: {error}",))
+    return HeartbeatFilter(
+        discovery,
+        discovery.registry,
+        liveness,
+        subscribe=lambda topics: subscriber.subscribe(outside(settings.subscriptions, topics)),
+        link=subscriber.member.link,
+    )

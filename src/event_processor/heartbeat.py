@@ -12,7 +12,7 @@ from event_processor.domain.events import Event
 from event_processor.domain.heard import Heard, Raw, Request
 from event_processor.domain.liveness import Liveness, Report
 from event_processor.domain.outcome import Change
-from event_processor.domain.registry import Registry
+from event_processor.domain.registry import Registry, changes_of
 from pylib.app import ZmqRelay
 from pylib.brokers.identity import new_id
 from pylib.runtime.loop import Loop, Timer
@@ -84,8 +84,8 @@ class HeartbeatFilter(ZmqRelay):
     def _read(self, raw: Raw, now: float) -> Heard | None:
         found = self._reader.read(raw.topic, raw.body, retained=raw.retained, now=raw.at)
         for problem in found.problems:
-            self._complain(problem)
-        changes = self._registry.apply(found)
+            self._complain(raw.topic, problem.removeprefix(f"{raw.topic}: "))
+        changes = changes_of(found)
         if found.subscribe and self._subscribe is not None:
             self._subscribe(found.subscribe)
         reports: list[Report] = []
@@ -156,10 +156,11 @@ class HeartbeatFilter(ZmqRelay):
         self._timer = None
         self._arm()
 
-    def _complain(self, problem: str) -> None:
-        if problem not in self._problems and len(self._problems) < MOST_PROBLEMS:
-            self._problems[problem] = None
-            log.warning("%s", problem)
+    def _complain(self, topic: str, problem: str) -> None:
+        said = f"{topic} was set aside: {problem}"
+        if said not in self._problems and len(self._problems) < MOST_PROBLEMS:
+            self._problems[said] = None
+            log.warning("%s: a message on %s", self.name, said)
 
 
 def _words(reports: Iterable[Report]) -> tuple[Availability, ...]:

@@ -30,6 +30,8 @@ URL_STORE: Final = "inproc://store"
 
 # How loud a rule's silence is. What says every few seconds that nothing follows is for debugging only.
 _LEVELS: Final[Mapping[str, int]] = {"too_old": logging.WARNING, "from_the_future": logging.WARNING}
+# What is known of who is out there: the engine's registry is told of it.
+_WHO: Final = frozenset(("device", "entity", "setting"))
 #: Seconds after which timers are looked at again although none is due: the wall clock may have been set.
 LOOK_EVERY: Final = 30.0
 
@@ -74,8 +76,8 @@ class EventProcessor(ZmqRelay):
         now = self.runtime.clock.time()
         base = self._causes.base(heard)
         changes = heard.changes
-        if changes:
-            self._engine.learn(changes)
+        if any(change.scope in _WHO for change in changes):
+            changes = (*changes, *self._engine.learn(changes, base, now).changes)
         said: Sequence[Event | Availability] = (*heard.said, *heard.events)
         for number, each in enumerate(said):
             cause = f"{base}.{number}"

@@ -22,7 +22,7 @@ from event_processor.domain.events import Event
 from event_processor.domain.fields import Scalar
 from pylib.errors import ConfigError, DecodeError
 
-__all__ = ["TopicMapping", "compile_mapping", "matches", "without_covered"]
+__all__ = ["TopicMapping", "compile_mapping", "matches", "outside", "without_covered"]
 
 _PLACE: Final = re.compile(r"\{([^{}]*)\}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -176,6 +176,12 @@ def without_covered(filters: Iterable[str]) -> tuple[str, ...]:
             kept = [narrow for narrow in kept if not _covers(candidate.split("/"), narrow.split("/"))]
             kept.append(candidate)
     return tuple(kept)
+
+
+def outside(wide: Iterable[str], filters: Iterable[str]) -> tuple[str, ...]:
+    """Those of ``filters`` whose topics no filter of ``wide`` has already. For a few wide ones and many others."""
+    levels = [each.split("/") for each in wide]
+    return tuple(each for each in filters if not any(_covers(one, each.split("/")) for one in levels))
 
 
 def _covers(wide: list[str], narrow: list[str]) -> bool:

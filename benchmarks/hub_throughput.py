@@ -1,0 +1,172 @@
+"""What the whole hub does: MQTT in, rules, storage, receipts, commands out over RabbitMQ.
+
+    python benchmarks/hub_throughput.py [--devices 10000] [--rules 1000] [--events 40000]      events/s, and CPU per event
+    python benchmarks/hub_throughput.py --latency [--rate 50] [--events 2000]                  publish to command received
+
+Private Mosquitto and RabbitMQ; the hub runs in a process of its own, with its store on disk. Every event is an active door
+that sets off one output; of the rules each names one device. Publisher and receiver are a process too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import paho.mqtt.client as paho
+import pika
+import psutil
+from paho.mqtt.enums import CallbackAPIVersion
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from pylib.testing.mosquitto import Mosquitto
+from pylib.testing.processes import run_program
+from pylib.testing.rabbitmq import RabbitMQ
+
+CONF = """
+[app]
+name = event-processor
+log_level = WARNING
+
+[rabbitmq]
+mq_exchange = bench
+
+[mqtt]
+subscribe = sensor/#
+
+[type_links]
+sensor = siren
+"""
+QUEUE = "bench-siren"
+
+
+def rules(count: int, devices: int) -> str:
+    """So many rules, each about a device of its own: the first ones exist, and they notify nobody."""
+    one = '[[rule]]\nid = "r{0}"\ntrigger = {{device = "Room {1} Door"}}\naction = {{do = "mode", mode = "home"}}\n'
+    return "\n".join(one.format(number, number if number < devices else f"none-{number}") for number in range(count))
+
+
+class Commands(threading.Thread):
+    """Takes the control messages, and notes when each came."""
+
+    def __init__(self, url: str, devices: Sequence[str]) -> None:
+        super().__init__(daemon=True)
+        self._connection = pika.BlockingConnection(pika.URLParameters(url))
+        self._channel = self._connection.channel()
+        self._channel.exchange_declare("bench_control", "direct", durable=True)
+        self._channel.queue_declare(QUEUE)
+        self._channel.queue_bind(QUEUE, "bench_control", "event.control.siren")
+        self.changed = threading.Condition()
+        self.arrived: list[tuple[str, float]] = []
+        self.ids: set[str] = set()
+
+    def run(self) -> None:
+        decode = msgspec.msgpack.decode
+        for _, properties, body in self._channel.consume(QUEUE, auto_ack=True):
+            now = time.perf_counter()
+            assert body is not None
+            label = decode(body)["data"]["active_input"]["device_key"]
+            with self.changed:
+                self.arrived.append((label, now))
+                self.ids.add(str(properties.message_id))
+                self.changed.notify_all()
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description="The hub, whole.")
+    arguments.add_argument("--devices", type=int, default=10_000)
+    arguments.add_argument("--rules", type=int, default=1_000)
+    arguments.add_argument("--events", type=int, default=None)
+    arguments.add_argument("--latency", action="store_true")
+    arguments.add_argument("--rate", type=float, default=50.0, help="events a second with --latency (default 50)")
+    options = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as folder, Mosquitto(max_queued_messages=0) as mosquitto, RabbitMQ() as rabbitmq:
+        measure(options, Path(folder), mosquitto, rabbitmq)
+
+
+def measure(options: argparse.Namespace, folder: Path, mosquitto: Mosquitto, rabbitmq: RabbitMQ) -> None:
+    folder.joinpath("app.conf").write_text(CONF)
+    folder.joinpath("rules.toml").write_text(rules(options.rules, options.devices))
+    env = {
+        "APP_CONFIG": str(folder / "app.conf"),
+        "DEVICE_NAME": "bench",
+        "STATE_DIRECTORY": str(folder / "state"),
+        "MQTT_SERVER_ADDRESS": mosquitto.address,
+        "RABBITMQ_SERVER_ADDRESS": rabbitmq.address,
+        "PYTHONPATH": str(ROOT / "src"),
+        "LOG_LEVEL": "WARNING",
+    }
+    commands = Commands(f"{rabbitmq.address}", [])
+    commands.start()
+    client = paho.Client(CallbackAPIVersion.VERSION2, "bench-publisher")
+    there = threading.Event()
+    client.on_message = lambda *_: there.set()
+    client.max_inflight_messages_set(1000)
+    client.connect(mosquitto.host, mosquitto.port)
+    client.loop_start()
+    client.subscribe("event_processor/bench/status", 1)
+    with run_program([sys.executable, "-m", "event_processor.cli"], env=env, folder=folder) as hub:
+        if not there.wait(20):
+            raise SystemExit(f"The hub did not come up:\n{hub.output}")
+        process = psutil.Process(hub.pid)
+        events = options.events or (2000 if options.latency else 40_000)
+        if options.latency:
+            latency(client, commands, events, options.rate)
+        else:
+            throughput(client, commands, process, events, options.devices)
+        print(f"hub: RSS {process.memory_info().rss / 2**20:.1f} MiB")
+        hub.stop()
+    client.disconnect()
+    client.loop_stop()
+
+
+def body(device: int, number: int) -> bytes:
+    return json.dumps(
+        {"input_location": f"Room {device}", "input_1": {"input_label": "Door", "sample_value": number, "active": True}}
+    ).encode()
+
+
+def throughput(client: paho.Client, commands: Commands, process: psutil.Process, events: int, devices: int) -> None:
+    spent = sum(process.cpu_times()[:2])
+    began = time.perf_counter()
+    for number in range(events):
+        device = number % devices
+        client.publish(f"sensor/room/{device}", body(device, number), qos=1)
+    with commands.changed:
+        complete = commands.changed.wait_for(lambda: len(commands.ids) >= events, 120)
+    seconds = (commands.arrived[-1][1] if commands.arrived else time.perf_counter()) - began
+    cpu = sum(process.cpu_times()[:2]) - spent
+    print(f"{len(commands.ids)} of {events} decided and delivered, {len(commands.ids) / seconds:.0f} events/s, "
+          f"{cpu / events * 1e6:.0f} us of CPU per event")  # fmt: skip
+    if not complete:
+        raise SystemExit("Not every event was delivered.")
+
+
+def latency(client: paho.Client, commands: Commands, events: int, rate: float) -> None:
+    sent: dict[str, float] = {}
+    began = time.perf_counter()
+    for number in range(events):
+        pause = began + number / rate - time.perf_counter()
+        if pause > 0:
+            time.sleep(pause)
+        sent[f"Room {number} Door"] = time.perf_counter()
+        client.publish(f"sensor/room/{number}", body(number, number), qos=1)
+    with commands.changed:
+        complete = commands.changed.wait_for(lambda: len(commands.arrived) >= events, 30)
+    took = sorted(at - sent[label] for label, at in commands.arrived)
+    print(f"{len(took)} commands, p50 {took[len(took) // 2] * 1000:.2f} ms, p99 {took[int(len(took) * 0.99)] * 1000:.2f} ms, "
+          f"most {took[-1] * 1000:.2f} ms")  # fmt: skip
+    if not complete:
+        raise SystemExit("Not every event was delivered.")
+
+
+if __name__ == "__main__":
+    main()

@@ -22,7 +22,7 @@ __all__ = ["postgresql", "postgresql_server", "store_url"]
 
 pytestmark = [pytest.mark.timeout(110), pytest.mark.slow]
 
-BACKUPS = 3
+BACKUPS = 2
 IN_A_MESSAGE = 20
 
 

@@ -6,7 +6,15 @@
     reader      read-only queries, on connections of their own
     retention   forgets what is too old or too much, in small slices
     images      pictures on disk
-    backup      one file with everything, and back
+    backup      one file with everything, and back: restore
+    original    what the first hub left: import_original
 
 Needs the extra ``hub``; PostgreSQL needs ``postgresql`` as well.
 """
+
+from __future__ import annotations
+
+try:
+    import sqlalchemy as _sqlalchemy  # noqa: F401
+except ModuleNotFoundError:
+    raise ModuleNotFoundError("The hub's store needs SQLAlchemy: pip install 'pylib-automation[hub]'") from None

@@ -41,7 +41,7 @@ def contents(url: str) -> dict[str, list[tuple[object, ...]]]:
 
 def fill(runtime: Runtime, url: str) -> None:
     with bench(runtime, url) as b:
-        b.stored(*([outcome(n, steps=1) for n in range(first, first + 100)] for first in range(0, 1000, 100)))
+        b.stored(*([outcome(n, steps=1) for n in range(first, first + 100)] for first in range(0, 500, 100)))
         b.writer.submit(
             lambda connection: connection.exec_driver_sql(
                 "INSERT INTO users (name, role, password_hash, totp_secret, created_at, changed_at)"
@@ -55,8 +55,8 @@ def test_a_backup_comes_back_whole(runtime: Runtime, store_url: str, tmp_path: P
     said: list[tuple[str, int, int]] = []
     manifest = backup(store_url, tmp_path / "hub.backup", lambda *progress: said.append(progress))
     assert manifest.schema == HEAD
-    assert {part.name: part.rows for part in manifest.tables}["events"] == 1000
-    assert ("events", 1000, 1000) in said
+    assert {part.name: part.rows for part in manifest.tables}["events"] == 500
+    assert ("events", 500, 500) in said
     before = contents(store_url)
     fill_more = outcome(50_000)
     with bench(runtime, store_url) as b:
@@ -68,14 +68,14 @@ def test_a_backup_comes_back_whole(runtime: Runtime, store_url: str, tmp_path: P
     assert foreign_keys_hold(store_url)
     # It is a store like any other: what comes now goes on counting.
     with bench(runtime, store_url) as b:
-        assert len(b.loaded.causes) == 1000
+        assert len(b.loaded.causes) == 500
         b.stored(fill_more, outcome(3))
         b.writer.submit(
             lambda connection: connection.exec_driver_sql(
                 "INSERT INTO users (name, role, password_hash, created_at, changed_at) VALUES ('bob', 'viewer', 'x', 1, 1)"
             )
         ).result(PATIENCE)
-    assert len(contents(store_url)["events"]) == 1001
+    assert len(contents(store_url)["events"]) == 501
 
 
 @pytest.mark.parametrize("into", ["sqlite", "postgresql"])
@@ -177,7 +177,7 @@ def test_a_restore_that_fails_leaves_the_store_as_it_was(
     monkeypatch.undo()
     assert contents(store_url) == before
     assert restore(tmp_path / "hub.backup", store_url, replace=True).kept
-    assert len(contents(store_url)["events"]) == 1000
+    assert len(contents(store_url)["events"]) == 500
 
 
 def test_what_a_restore_replaced_can_be_restored_again(runtime: Runtime, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_what_a_restore_replaced_can_be_restored_again(runtime: Runtime, tmp_pat
     database = Database(kept)
     database.open()
     database.close()
-    assert len(contents(str(kept))["events"]) == 1001
+    assert len(contents(str(kept))["events"]) == 501
 
 
 def test_a_backup_is_for_its_owners_eyes_and_leaves_no_half_file(runtime: Runtime, tmp_path: Path) -> None:

@@ -254,3 +254,14 @@ def test_deciding_is_pure_and_gives_the_same_ids_again() -> None:
     assert first == second == engine.take(event, "cause", START)
     assert first.steps[0].id == second.steps[0].id
     assert not decide_event(event, engine.state, START, engine.book, engine.registry, "another").steps
+
+
+def test_a_device_that_reports_another_type_meets_the_rules_of_that_type() -> None:
+    home = House(
+        '[[rule]]\nid = "m"\ntrigger = {type = "motion", on = "level"}\naction = {do = "output", output = "a"}\n'
+        '[[rule]]\nid = "t"\ntrigger = {topic = "x/#", on = "level"}\naction = {do = "output", output = "b"}'
+    )
+    assert sent(home.hear("D", type="motion", topic="y")) == ["a"]
+    assert sent(home.hear("D", type="contact", topic="y")) == []
+    assert sent(home.hear("D", type="contact", topic="x/1")) == ["b"]
+    assert sent(home.hear("D", type="motion", topic="x/1")) == ["a", "b"]

@@ -502,3 +502,21 @@ def test_a_start_with_other_rules_and_modes_forgets_what_is_no_longer_there() ->
     assert [one.reason for one in outcome.evaluations] == ["rule_removed"]
     assert house.mode == "home"
     assert house.engine.next_due() is None
+
+
+def test_a_device_that_is_so_already_is_told_and_not_waited_for() -> None:
+    house = House(LAMP)
+    house.switch("Lamp")
+    house.hear("Lamp", True, "ON")
+    outcome = house.happen("signal", "dusk")
+    assert sent(outcome) == ["Lamp"]
+    assert "Lamp is so already" in verdict(outcome).explanation
+    assert house.engine.next_due() is None
+
+
+def test_a_wait_that_has_ended_is_not_looked_at_again() -> None:
+    house = House(OPEN)
+    house.hear("Fridge")
+    assert house.engine.state.held == {"open": {"Fridge": None}}
+    house.hear("Fridge", False)
+    assert house.engine.state.held == {}

@@ -165,6 +165,13 @@ def test_a_consumer_is_told_when_its_queue_is_deleted(ch: Channel) -> None:
     assert ch.cancelled() == tag
 
 
+def test_the_answer_to_a_delete_comes_before_the_notice_on_the_same_channel(ch: Channel) -> None:
+    queue = ch.queue()
+    ch.consume(queue)
+    ch.send(Queue.Delete(queue=queue))
+    assert [type(ch.connection.expect_any().frame) for _ in range(2)] == [Queue.DeleteOk, Basic.Cancel]
+
+
 def test_a_client_that_does_not_know_that_notice_gets_none(world: World) -> None:
     ch = world.channel(properties={})
     queue = ch.queue()

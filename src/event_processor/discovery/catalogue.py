@@ -15,14 +15,15 @@ import msgspec
 
 from event_processor.discovery.findings import Findings
 from event_processor.discovery.identities import Identities
-from event_processor.discovery.meaning import Meaning
+from event_processor.discovery.meaning import Meaning, Words
 from event_processor.discovery.naming import key_for
 from event_processor.discovery.payload import Payload
 from event_processor.discovery.plan import Plan, Source, Watching, Who, hash_of
 from event_processor.discovery.presence import Presence
-from event_processor.discovery.templates import MISSING, Extractor, Templates
+from event_processor.discovery.templates import MISSING, MOST_TEMPLATES, Extractor, Templates
 from event_processor.domain.entities import Entity
-from event_processor.domain.events import Event
+from event_processor.domain.events import Event, Kind
+from event_processor.domain.fields import Scalar
 from event_processor.domain.mapping import matches
 from event_processor.domain.registry import MOST_DEVICES, MOST_ENTITIES, Registry
 from pylib.errors import DecodeError
@@ -42,12 +43,28 @@ class _Reading(msgspec.Struct, frozen=True, gc=False):
     meaning: Meaning
 
 
+def _event(entity: Entity, kind: Kind, payload: Payload, said: tuple[Scalar, bool | None]) -> Event:
+    return Event(
+        device=entity.key,
+        kind=kind,
+        created_at=payload.now,
+        source="mqtt",
+        topic=payload.topic,
+        type=entity.type,
+        label=entity.name,
+        value=said[0],
+        active=said[1],
+        retained=payload.retained,
+    )
+
+
 class Catalogue:
     """Owned by one thread."""
 
     __slots__ = (
         "_meanings",
         "_moved",
+        "_off",
         "_origins",
         "_patterns",
         "_readings",
@@ -69,6 +86,7 @@ class Catalogue:
         self._origins: dict[int, str | tuple[str, ...]] = {}
         self._moved: dict[str, int] = {}
         self._meanings: dict[str, Meaning] = {}
+        self._off: dict[str, tuple[float, Event]] = {}
         self._replaced = 0
         self._unclaimed = set(self.registry.entities)
 
@@ -104,22 +122,26 @@ class Catalogue:
             except DecodeError as error:
                 out.problem(payload.topic, f"{error} ({entity.key})")
                 continue
-            if said is not None:
-                out.events.append(
-                    Event(
-                        device=entity.key,
-                        kind=reading.meaning.kind,
-                        created_at=payload.now,
-                        source="mqtt",
-                        topic=payload.topic,
-                        type=entity.type,
-                        label=entity.name,
-                        value=said[0],
-                        active=said[1],
-                        retained=payload.retained,
-                    )
-                )
+            if said is None:
+                continue
+            made = _event(entity, reading.meaning.kind, payload, said)
+            out.events.append(made)
+            if type(reading.meaning) is Words and reading.meaning.off_after_s:
+                self._off.pop(entity.key, None)
+                if said[1]:
+                    self._off[entity.key] = (payload.now + reading.meaning.off_after_s, made)
         return True
+
+    def due(self, now: float, out: Findings) -> None:
+        """Tell that entities are off again whose devices only say that they are on."""
+        for key in [key for key, (at, _) in self._off.items() if at <= now]:
+            _, event = self._off.pop(key)
+            if key in self.registry.entities:
+                out.events.append(msgspec.structs.replace(event, value="off", active=False, created_at=now, retained=False))
+
+    def next_due(self) -> float | None:
+        """When ``due`` is to be called next; ``None`` where nobody waits for it."""
+        return min((at for at, _ in self._off.values()), default=None)
 
     # -------------------------------------------------------------------------------------------------------- announcing
 
@@ -287,7 +309,9 @@ class Catalogue:
                     return
                 self._patterns.append((levels, source.topic))
         # Most meanings are alike: one object serves them all.
-        meaning = self._meanings.setdefault(repr(source.meaning), source.meaning)
+        meaning = source.meaning
+        if len(self._meanings) < MOST_TEMPLATES:
+            meaning = self._meanings.setdefault(repr(meaning), meaning)
         reading = _Reading(entity=entity, extract=source.extract, meaning=meaning)
         kept = tuple(other for other in self._valid(source.topic) if other.entity.key != entity.key or other.entity is entity)
         if source.topic not in self._readings:

@@ -126,11 +126,21 @@ class Discovery:
                 self.native.announced(payload, out)
         except DecodeError as error:  # what no adapter has caught must not cost more than this message
             out.problem(topic, str(error))
-        except (RecursionError, ValueError, TypeError, KeyError, AttributeError, OverflowError, IndexError) as error:
+        except (RecursionError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
             out.problem(topic, f"the message could not be read ({type(error).__name__}), which is a fault of this program")
         for topic in [topic for topic in out.subscribe if any(matches(wide, topic) is not None for wide in self._wide)]:
             del out.subscribe[topic]  # a broker may deliver once for each subscription that matches
         return out.found()
+
+    def due(self, now: float) -> Found:
+        """What happens without a message: entities with an ``off_delay`` are off again. To be called at ``next_due``."""
+        out = Findings()
+        self.catalogue.due(now, out)
+        return out.found()
+
+    def next_due(self) -> float | None:
+        """When ``due`` is to be called next, in seconds since the epoch; ``None`` where nobody waits for it."""
+        return self.catalogue.next_due()
 
     def rabbitmq(self, routing_key: str, body: object, *, now: float) -> Found:
         """Read a body from RabbitMQ, already decoded. Never raises."""

@@ -46,11 +46,15 @@ class Meaning(Protocol):
 
 
 class Words(msgspec.Struct, frozen=True, gc=False):
-    """A value that is one of a few words: ``words`` gives the hub's word for each. Another one is an error unless ``open``."""
+    """A value that is one of a few words: ``words`` gives the hub's word for each. Another one is an error unless ``open``.
+
+    ``off_after_s``: the device only says "on", and is off that many seconds after it last did.
+    """
 
     words: Mapping[str, str]
     open: bool = False
     quiet: bool = False
+    off_after_s: float = 0.0
     kind: ClassVar[Kind] = "input"
 
     def of(self, raw: object) -> Said:

@@ -9,7 +9,7 @@ import msgspec
 from event_processor.discovery.findings import Findings
 from event_processor.discovery.payload import Payload, as_text
 from event_processor.discovery.plan import Watching, Word
-from event_processor.discovery.templates import MISSING
+from event_processor.discovery.templates import MISSING, MOST_TEMPLATES
 from event_processor.domain.availability import Mode, judge
 from event_processor.domain.entities import Availability
 from event_processor.domain.registry import Registry
@@ -73,7 +73,8 @@ class Presence:
         says it differently speaks for itself only. With ``renew`` the one that spoke for the device may say it anew."""
         words = watching.words[:MOST_WORDS]
         style = _Style(tuple(word._replace(topic="") for word in words), watching.mode)
-        style = self._styles.setdefault(style, style)
+        if len(self._styles) < MOST_TEMPLATES:
+            style = self._styles.setdefault(style, style)
         topics = tuple(self._known(word.topic) for word in words)
         told_on = topics[0] if len(topics) == 1 else topics
         whole = self._watches.get(device)

@@ -27,7 +27,7 @@ from event_processor.discovery.plan import Plan, Source, Watching, Who, Word
 from event_processor.discovery.shelly_components import FIELDS, Field, command_of, field_of
 from event_processor.discovery.templates import MISSING, Extractor
 from event_processor.domain.entities import CommandForm, Role
-from event_processor.domain.registry import MOST_ENTITIES
+from event_processor.domain.registry import MOST_DEVICES, MOST_ENTITIES
 from pylib.errors import DecodeError
 
 __all__ = ["Shelly"]
@@ -127,6 +127,8 @@ class Shelly:
             fields |= known
         if len(fields) > MOST_ENTITIES:
             raise DecodeError(f"the device has more than {MOST_ENTITIES} values")
+        if known is None and len(self._fields) >= MOST_DEVICES:
+            raise DecodeError(f"{MOST_DEVICES} devices are known, and this one is not taken in")
         self._fields[prefix] = self._sets.setdefault(fields, fields)
         raw = self.catalogue.templates.extractor("")
         name = id.rpartition("/")[2]

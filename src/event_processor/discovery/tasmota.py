@@ -21,6 +21,7 @@ from event_processor.discovery.payload import Payload
 from event_processor.discovery.plan import Plan, Source, Watching, Who, Word
 from event_processor.discovery.tasmota_sensors import sensor_plans
 from event_processor.domain.entities import CommandForm
+from event_processor.domain.registry import MOST_DEVICES
 from pylib.errors import DecodeError
 
 __all__ = ["MOST_WAITING", "Tasmota"]
@@ -130,7 +131,8 @@ class Tasmota:
         device = _Device(who, config.tele, Watching((will,)))
         plans = [*_relays(config), *_shutters(config), *_switches(config), *_buttons(config)]
         self.catalogue.announce(out, payload.topic, payload.topic, who, plans, device.watching)
-        self._devices[mac] = device
+        if len(self._devices) < MOST_DEVICES:
+            self._devices[mac] = device
         waiting = self._waiting.pop(mac, None)
         if waiting is not None:
             topic = f"tasmota/discovery/{mac}/sensors"

@@ -322,6 +322,22 @@ def test_alarms_vacuums_humidifiers_valves_and_mowers(house: House) -> None:
     assert house.tell("X Mower dock", "press") == ("m/dock", "dock")
 
 
+def test_a_motion_sensor_that_only_says_on_is_off_again_by_itself(house: House) -> None:
+    config = {"name": "M", "stat_t": "m", "off_dly": 30, "uniq_id": "m", "dev": {"ids": ["m"], "name": "Hall"}}
+    house.fine("homeassistant/binary_sensor/m/config", config)
+    assert house.discovery.next_due() is None
+    house.fine("m", "ON")
+    house.fine("m", "ON")
+    due = house.discovery.next_due()
+    assert due == house.now + 30
+    assert house.discovery.due(due - 1).events == ()
+    assert values(house.discovery.due(due)) == {"Hall M": ("off", False)}
+    assert house.discovery.due(due + 100).events == ()
+    house.fine("m", "ON")
+    house.fine("m", "OFF")
+    assert house.discovery.next_due() is None
+
+
 def test_names_of_entities(house: House) -> None:
     dev = {"ids": ["x"], "name": "Kitchen plug"}
     for object_id, more in (

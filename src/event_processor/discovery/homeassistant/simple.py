@@ -19,6 +19,7 @@ __all__ = ["SIMPLE", "Reader"]
 
 Reader: TypeAlias = Callable[[Config], tuple[Plan, ...]]
 
+_LONGEST_DELAY: Final = 7 * 86_400.0
 _TOTALS: Final = ("total", "total_increasing")
 _MOMENTS: Final = ("timestamp", "date", "enum")
 _ON_OFF: Final = {"on": "on", "off": "off"}
@@ -26,6 +27,9 @@ _ON_OFF: Final = {"on": "on", "off": "off"}
 
 def binary_sensor(config: Config) -> tuple[Plan, ...]:
     meaning = on_off(config.text("payload_on", "ON"), config.text("payload_off", "OFF"))
+    delay = config.number("off_delay", 0.0)
+    if 0 < delay <= _LONGEST_DELAY:
+        meaning = msgspec.structs.replace(meaning, off_after_s=delay)
     return (config.plan(_needed(config, config.source("state_topic", "value_template", meaning))),)
 
 

@@ -12,7 +12,7 @@ from pylib.embedded.amqp.session.deliveries import Deliveries
 from pylib.embedded.amqp.session.publisher import Publisher
 from pylib.embedded.amqp.wire.errors import AmqpError, Malformed, fail, reply_text
 from pylib.embedded.amqp.wire.framing import snippet
-from pylib.embedded.amqp.wire.methods import HAS_CONTENT, decode_method, encode_method, method_id
+from pylib.embedded.amqp.wire.methods import HAS_CONTENT, decode_method, encode_method, frame, method_id
 
 if TYPE_CHECKING:
     from pylib.embedded.amqp.broker.vhost import VirtualHost
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
+_ACCESS_REQUEST, _ACCESS_REQUEST_OK = b"\x00\x1e\x00\x0a", b"\x00\x1e\x00\x0b\x00\x01"
 _PUBLISH = b"\x00\x3c\x00\x28"
 
 
@@ -76,6 +77,11 @@ class Channel:
                 raise AmqpError(502, str(error), method=method_id(content.index)) from error
 
     def _on_method(self, payload: bytes) -> None:
+        if payload[:4] == _ACCESS_REQUEST and self.opened:
+            # A method of AMQP 0-8 that old clients still send; there are no tickets any more, so it is the same one for all.
+            if not self.closing:
+                self.connection.write(frame(1, self.number, _ACCESS_REQUEST_OK))
+            return
         method = decode_method(payload)
         try:
             if self.closing:

@@ -1,7 +1,7 @@
 """What deciding costs: per event with 10 and 10,000 devices, with 1 and 1,000 rules that do not concern it; memory per device;
 and replay. No broker and no store: this is the engine alone.
 
-    python benchmarks/decide.py [--events 20000]
+    python benchmarks/decide.py [--events 10000]
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def once(subject: Engine, events: Sequence[Event]) -> float:
     return (time.perf_counter() - begun) / len(events)
 
 
-def cost(variants: dict[str, tuple[int, int]], count: int, rounds: int = 7) -> dict[str, float]:
+def cost(variants: dict[str, tuple[int, int]], count: int, rounds: int = 15) -> dict[str, float]:
     """Microseconds per event of each variant (devices, unrelated rules): the best of several rounds, taken in turn, so that a
     busy machine slows all of them alike. Every entity was heard before, as in a house that runs."""
     ready = {name: (engine(*sizes), stream(sizes[0], count)) for name, sizes in variants.items()}
@@ -160,7 +160,7 @@ def memory(devices: int) -> tuple[float, float]:
 def main() -> None:
     """Measure and print."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--events", type=int, default=20_000)
+    arguments.add_argument("--events", type=int, default=10_000)
     count = arguments.parse_args().events
     found = cost({"few": (10, 1), "devices": (10_000, 1), "rules": (10, 1_000), "both": (10_000, 1_000)}, count)
     print(f"per event: {found['few']:.1f} us with 10 devices and 1 unrelated rule")

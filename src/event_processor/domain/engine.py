@@ -59,12 +59,14 @@ class Engine:
         """Take over what is known of devices by now (``Heard.changes``), where the registry is this engine's own. What
         entities that are gone said last is forgotten, and waits for them end."""
         turn = self._turn(now, cause)
-        for change in changes:
+        ours = [change for change in changes if change.scope in ("device", "entity") or change.key.startswith("group:")]
+        for change in ours:
             if change.value is None and change.scope == "entity":
                 forget_entity(turn, change.key)
                 self.registry.remove(change.key)
-        self.registry.restore(change for change in changes if change.value is not None)
-        self.book.forget()
+        if ours:
+            self.registry.restore(change for change in ours if change.value is not None)
+            self.book.forget()
         return self._done(turn)
 
     def take(self, said: Event | Availability, cause: str, now: float) -> Outcome:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,6 +57,8 @@ class Deliveries:
         self._prefetch = 0  # of consumers to come
         self._limit = 0  # of the whole channel
         self._held = 0  # delivered to consumers and not acknowledged: what the channel's limit counts
+        self._notices: list[str] = []  # tags of consumers whose queue is gone
+        self._answering = False
         self.reply_address = ""
         self._reply_tag = ""
 
@@ -83,7 +86,24 @@ class Deliveries:
             return
         self._channel.core.consumers -= 1
         if "consumer_cancel_notify" in self._channel.connection.capabilities and not self._channel.shut_down:
-            self._channel.reply(commands.Basic.Cancel, consumer_tag=consumer.tag, nowait=True)
+            self._notices.append(consumer.tag)
+            if not self._answering:
+                self._notify()
+
+    @contextlib.contextmanager
+    def notices_after(self) -> Iterator[None]:
+        """Within the block the answer to a queue.delete is sent: notices to the same channel come after it."""
+        self._answering = True
+        try:
+            yield
+        finally:
+            self._answering = False
+            self._notify()
+
+    def _notify(self) -> None:
+        notices, self._notices = self._notices, []
+        for tag in notices:
+            self._channel.reply(commands.Basic.Cancel, consumer_tag=tag, nowait=True)
 
     def deliver_reply(self, message: Message) -> None:
         """A direct answer: there is no queue, and nothing to acknowledge."""

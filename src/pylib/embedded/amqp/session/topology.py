@@ -115,8 +115,8 @@ def purge_queue(channel: Channel, method: commands.Queue.Purge) -> None:
 
 
 def delete_queue(channel: Channel, method: commands.Queue.Delete) -> None:
-    count = channel.vhost.delete_queue(
-        queue_name(channel, method.queue), if_unused=bool(method.if_unused), if_empty=bool(method.if_empty),
-        owner=channel.connection,
-    )  # fmt: skip
-    _answer(channel, method.nowait, commands.Queue.DeleteOk, message_count=count)
+    name = queue_name(channel, method.queue)
+    unused, empty = bool(method.if_unused), bool(method.if_empty)
+    with channel.deliveries.notices_after():
+        count = channel.vhost.delete_queue(name, if_unused=unused, if_empty=empty, owner=channel.connection)
+        _answer(channel, method.nowait, commands.Queue.DeleteOk, message_count=count)

@@ -17,7 +17,6 @@ globals().update(
     adopt(
         "tests.system.test_mqtt_facade",
         without={
-            "test_a_shared_subscription_divides_the_work": MQTT_5,
             "test_a_message_keeps_what_travels_beside_it_and_expires_in_the_broker": MQTT_5,
             "test_tls_with_a_private_authority_user_password_and_permissions": "the embedded broker serves no TLS",
             "test_a_publish_that_the_broker_forbids_is_named": "the embedded broker has no lists of permissions",

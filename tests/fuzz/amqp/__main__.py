@@ -15,10 +15,11 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=200_000, help="into the sessions, without a socket")
     parser.add_argument("--socket-frames", type=int, default=20_000, help="over a socket")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="the session to begin with, to see a defect again")
     options = parser.parse_args()
     faulthandler.dump_traceback_later(1800, exit=True)  # a hang shows its stack
     began = time.monotonic()
-    _show("sessions", CoreFuzz(options.seed).run(options.frames), began)
+    _show("sessions", CoreFuzz(options.seed, options.first).run(options.frames), began)
     began = time.monotonic()
     _show("socket", fuzz_socket(options.seed, options.socket_frames), began)
     faulthandler.cancel_dump_traceback_later()

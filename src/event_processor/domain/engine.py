@@ -64,6 +64,8 @@ class Engine:
             if change.value is None and change.scope == "entity":
                 forget_entity(turn, change.key)
                 self.registry.remove(change.key)
+            elif change.value is None and change.scope == "setting":
+                self.registry.set_group(change.key.removeprefix("group:"), ())
         if ours:
             self.registry.restore(change for change in ours if change.value is not None)
             self.book.forget()

@@ -520,3 +520,14 @@ def test_a_wait_that_has_ended_is_not_looked_at_again() -> None:
     assert house.engine.state.held == {"open": {"Fridge": None}}
     house.hear("Fridge", False)
     assert house.engine.state.held == {}
+
+
+def test_a_group_of_the_registry_comes_and_goes() -> None:
+    from event_processor.domain.outcome import Change
+
+    house = House('[[rule]]\nid = "r"\ntrigger = {group = "mine", on = "level"}\naction = {do = "output", output = "siren"}')
+    house.switch("Lamp")
+    house.engine.learn([Change("setting", "group:mine", b'["Lamp"]')], "there", house.now)
+    assert house.hear("Lamp").steps
+    house.engine.learn([Change("setting", "group:mine", None)], "gone", house.now)
+    assert not house.hear("Lamp").evaluations

@@ -1,4 +1,5 @@
-"""Plain values and pure functions: no sockets, no storage, no logging and no clock reads. ``now`` is a parameter.
+"""Plain values and pure functions: no sockets, no storage and no clock reads. ``now`` is a parameter.
 
-Everything here may be called from any thread, since nothing here is shared or changed in place.
+Values and functions may be used from any thread, since nothing is changed in place; the few objects that own something
+(``engine.Engine``, ``state.HubState``, ``registry.Registry``) say that one thread owns them.
 """

@@ -20,12 +20,17 @@ from event_processor.discovery.templates import Templates
 from event_processor.domain.engine import Engine
 from event_processor.domain.liveness import Liveness
 from event_processor.domain.mapping import outside
-from event_processor.domain.outcome import Change
+from event_processor.domain.outcome import Change, Scope
 from event_processor.domain.registry import Registry
 from event_processor.domain.rule_file import RuleFile
 from event_processor.domain.rulebook import MODES, Rulebook, compile_rules
+from event_processor.domain.schedule_times import Place
 from event_processor.domain.schedules import Timetable
 from event_processor.heartbeat import HeartbeatFilter
+from event_processor.metering import Meters
+from event_processor.notify.notifier import Notifier
+from event_processor.notify.targets import load_targets
+from event_processor.notify.telling import Teller
 from event_processor.processor import URL_STORE, EventProcessor
 from event_processor.reading import raw_mqtt, read_rabbitmq
 from event_processor.settings import HubSettings, read_rules
@@ -34,6 +39,7 @@ from event_processor.store.keeper import Loaded
 from event_processor.store.retention import Limits, Sweep
 from event_processor.store.writer import StoreWriter
 from pylib.app import AppThread
+from pylib.config import app_config
 from pylib.config.folders import state_folder
 from pylib.mqtt import MqttSubscriber, Will
 from pylib.rabbit import RabbitMQRelay, Reconnect, ZMQListener
@@ -44,7 +50,10 @@ __all__ = ["Hub", "build", "rulebook"]
 
 log = logging.getLogger("event_processor")
 
+# In the state folder.
 DATABASE: Final = "hub.db"
+NOTES: Final = "notes.db"
+IMAGES: Final = "images"
 
 
 class Hub:
@@ -69,8 +78,22 @@ class Hub:
         changes = [Change(scope, key, value) for (scope, key), value in loaded.state.items()]
         file = read_rules(settings)
         self.processor = EventProcessor(
-            _engine(settings, file, loaded, changes), _timetable(loaded), _causes(loaded), sink_zmq_url=URL_STORE
+            _engine(settings, file, loaded, changes),
+            _timetable(settings, loaded),
+            Meters(settings.meters, _states(loaded, "meter"), house.timezone),
+            _causes(loaded),
+            sink_zmq_url=URL_STORE,
         )
+        folder = state_folder(application="event-processor")
+        teller = Teller(URL_STORE)
+        notifier = Notifier(
+            load_targets(app_config, house.timezone),
+            folder / NOTES,
+            images=folder / IMAGES,
+            on_told=teller.told,
+            on_event=teller.event,
+        )
+        teller.join(notifier)
         relay = RabbitMQRelay(
             URL_RABBIT_MQ_PUBLISHER,
             rabbit_addresses,
@@ -111,7 +134,7 @@ class Hub:
         )
         self.heartbeats = _heartbeats(settings, discovery, changes, subscriber)
         self.threads: tuple[AppThread, ...] = (
-            self.writer, relay, self.processor, self.heartbeats, listener, subscriber
+            relay, notifier, self.writer, self.processor, self.heartbeats, listener, subscriber
         )  # fmt: skip
 
     def start(self) -> None:
@@ -165,8 +188,14 @@ def _engine(settings: HubSettings, file: RuleFile, loaded: Loaded, changes: list
     return engine
 
 
-def _timetable(loaded: Loaded) -> Timetable:
-    return Timetable((), {key: value for (scope, key), value in loaded.state.items() if scope == "schedule"})
+def _timetable(settings: HubSettings, loaded: Loaded) -> Timetable:
+    house = settings.house
+    place = Place(zone=house.timezone, latitude=house.latitude, longitude=house.longitude)
+    return Timetable(settings.schedules, _states(loaded, "schedule"), place=place)
+
+
+def _states(loaded: Loaded, wanted: Scope) -> dict[str, bytes]:
+    return {key: value for (scope, key), value in loaded.state.items() if scope == wanted}
 
 
 def _causes(loaded: Loaded) -> Causes:

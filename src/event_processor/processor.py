@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -15,10 +15,13 @@ from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
 from event_processor.domain.heard import Heard, Request
 from event_processor.domain.outcome import Change, Evaluation, Outcome
-from event_processor.domain.schedules import ScheduleFired, Task, Timetable
+from event_processor.domain.records import MeterRecord
+from event_processor.domain.schedules import Due, ScheduleFired, Task, Timetable
 from event_processor.domain.task_requests import requests_of
+from event_processor.metering import Meters
 from pylib.app import ZmqRelay
 from pylib.brokers.identity import new_id
+from pylib.errors import ConfigError
 from pylib.runtime.loop import Loop, Timer
 from pylib.zmq import URL_WORKER_APP
 
@@ -27,6 +30,9 @@ __all__ = ["URL_STORE", "EventProcessor"]
 log = logging.getLogger("event_processor")
 
 URL_STORE: Final = "inproc://store"
+
+# What is stored together: an outcome, and what a meter's reading adds.
+Stored: TypeAlias = Outcome | tuple[Outcome, MeterRecord]
 
 # How loud a rule's silence is. What says every few seconds that nothing follows is for debugging only.
 _LEVELS: Final[Mapping[str, int]] = {"too_old": logging.WARNING, "from_the_future": logging.WARNING}
@@ -45,12 +51,13 @@ class EventProcessor(ZmqRelay):
     """
 
     def __init__(
-        self, engine: Engine, timetable: Timetable, causes: Causes, *, source_zmq_url: str = URL_WORKER_APP,
+        self, engine: Engine, timetable: Timetable, meters: Meters, causes: Causes, *, source_zmq_url: str = URL_WORKER_APP,
         sink_zmq_url: str = URL_STORE,
     ) -> None:  # fmt: skip
         ZmqRelay.__init__(self, "EventProcessor", source_zmq_url, sink_zmq_url)
         self._engine = engine
         self._timetable = timetable
+        self._meters = meters
         self._causes = causes
         self._timer: Timer | None = None
         self._due_at = float("inf")
@@ -58,8 +65,9 @@ class EventProcessor(ZmqRelay):
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
-    def process(self, message: object) -> Iterator[Outcome]:
+    def process(self, message: object) -> Iterator[Stored]:
         """Everything that follows from a message: from ``HeartbeatFilter``, from a person, or from an application's thread."""
+        outcomes: Iterator[Stored]
         if isinstance(message, Heard):
             outcomes = self._heard(message)
         elif isinstance(message, Request):
@@ -68,11 +76,11 @@ class EventProcessor(ZmqRelay):
             now = self.runtime.clock.time()
             outcomes = self._heard(Heard(at=now, message_id=new_id(), events=from_forwarded(message, now=now)))
         for outcome in outcomes:
-            self._tell(outcome.evaluations)
+            self._tell(outcome[0].evaluations if isinstance(outcome, tuple) else outcome.evaluations)
             yield outcome
         self._arm()
 
-    def _heard(self, heard: Heard) -> Iterator[Outcome]:
+    def _heard(self, heard: Heard) -> Iterator[Stored]:
         now = self.runtime.clock.time()
         base = self._causes.base(heard)
         changes = heard.changes
@@ -82,15 +90,26 @@ class EventProcessor(ZmqRelay):
         for number, each in enumerate(said):
             cause = f"{base}.{number}"
             if self._causes.decided(cause):
-                outcome = Outcome(cause=cause, at=now)
-            else:
-                outcome = self._engine.take(each, cause, now)
-            if changes:
-                outcome = msgspec.structs.replace(outcome, changes=(*changes, *outcome.changes))
+                yield Outcome(cause=cause, at=now)
+            elif isinstance(each, Event) and each.kind == "meter":
+                yield self._metered(each, cause, now, changes)
                 changes = ()
-            yield outcome
+            else:
+                yield _with(changes, self._engine.take(each, cause, now))
+                changes = ()
         if changes:
             yield Outcome(cause=f"{base}.{len(said)}", at=now, changes=changes)
+
+    def _metered(self, event: Event, cause: str, now: float, changes: tuple[Change, ...]) -> Stored:
+        """A reading: measured first; the rules see what is believed, and the store what it adds."""
+        measured = self._meters.take(event)
+        if measured is None:  # no number, or older than what is known
+            return _with(changes, self._engine.take(event, cause, now))
+        changes = (*changes, measured.change(event.device))
+        if measured.event is None:
+            return Outcome(cause=cause, at=now, event=event, changes=changes)
+        outcome = _with(changes, self._engine.take(measured.event, cause, now))
+        return outcome, MeterRecord(cause=cause, reading=measured.reading, added=measured.added)
 
     def _asked(self, request: Request) -> Iterator[Outcome]:
         if self._causes.decided(request.id):
@@ -100,6 +119,8 @@ class EventProcessor(ZmqRelay):
         kind, _, name = request.about.partition(":")
         if request.what in ("enable", "disable") and kind == "schedule":
             yield self._switch_schedule(request, name, now)
+        elif request.what in ("set_register", "adjust_register"):
+            yield self._tell_meter(request, now)
         else:
             yield self._engine.command(request, now)
 
@@ -111,13 +132,24 @@ class EventProcessor(ZmqRelay):
             return _answer(request, now, False, "there is no such schedule", ())
         return _answer(request, now, True, f"it is switched {'on' if on else 'off'}", changes)
 
+    def _tell_meter(self, request: Request, now: float) -> Outcome:
+        value = request.value
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return _answer(request, now, False, "it needs a number", ())
+        try:
+            step, changes = self._meters.told(request.about, request.what, float(value), request.id, now)
+        except ConfigError as error:
+            return _answer(request, now, False, str(error), ())
+        done = _answer(request, now, True, "it was told", changes)
+        return msgspec.structs.replace(done, steps=(step,))
+
     # -- time --------------------------------------------------------------------------------------------------------
 
     def arrange(self, loop: Loop) -> None:
         """Watch the pipe, and deal with whatever came due while nobody was here."""
         super().arrange(loop)
         self._loop = loop
-        loop.post(self._ring)
+        loop.post(self._begin)
 
     def _arm(self) -> None:
         """Wake up when the next timer or schedule is due."""
@@ -133,17 +165,26 @@ class EventProcessor(ZmqRelay):
         self._due_at = due
         self._timer = loop.call_later(min(LOOK_EVERY, due - loop.time()), self._ring)
 
+    def _begin(self) -> None:
+        """What came due while nobody was here: timers at once, schedules by their policy for what was missed."""
+        now = self.runtime.clock.time()
+        self._send(self._scheduled(self._timetable.reconcile(None, now), now))
+        self._ring()
+
     def _ring(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         now = self.runtime.clock.time()
-        for outcome in (*self._engine.due(now), *self._scheduled(now)):
-            self._tell(outcome.evaluations)
-            self._sink.send_pyobj(outcome)
+        self._send(self._engine.due(now))
+        self._send(self._scheduled(self._timetable.due(now), now))
         self._arm()
 
-    def _scheduled(self, now: float) -> Iterator[Outcome]:
-        due = self._timetable.due(now)
+    def _send(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            self._tell(outcome.evaluations)
+            self._sink.send_pyobj(outcome)
+
+    def _scheduled(self, due: Due, now: float) -> Iterator[Outcome]:
         for note in due.notes:
             log.info("%s", note)
         for fired in due.fired:
@@ -186,6 +227,11 @@ class EventProcessor(ZmqRelay):
         for evaluation in evaluations:
             level = logging.INFO if evaluation.fired else _LEVELS.get(evaluation.reason, logging.DEBUG)
             log.log(level, "%s", evaluation.explanation, extra={"reason": evaluation.reason})
+
+
+def _with(changes: tuple[Change, ...], outcome: Outcome) -> Outcome:
+    """The outcome with changes that come before its own."""
+    return msgspec.structs.replace(outcome, changes=(*changes, *outcome.changes)) if changes else outcome
 
 
 def _answer(request: Request, now: float, done: bool, text: str, changes: tuple[Change, ...]) -> Outcome:

@@ -240,7 +240,12 @@ def _believed(
     return Measured(
         state=msgspec.structs.replace(after, used=after.used + delta, moved_at=moved_at, stuck=stuck),
         reading=Reading(entity=meter.key, at=at, register=register, delta=round(delta, 9), minute=minute),
-        event=msgspec.structs.replace(event, value=register, minute=minute),
+        event=msgspec.structs.replace(event, value=_plainly(register), minute=_plainly(minute)),
         added=spread(meter.key, before.at, at, delta, zone),
         problems=problems,
     )
+
+
+def _plainly(number: float) -> int | float:
+    """1042.0 as 1042: rules compare it, and commands show it to people."""
+    return int(number) if number.is_integer() else number

@@ -1,11 +1,13 @@
 """The hub's settings, read once from ``app.conf`` and its overrides, checked as a whole before anything is opened.
 
 Sections: ``[rabbitmq]``, ``[mqtt]``, ``[hub]``, ``[links]``, ``[type_links]``, and one ``[output:<name>]``,
-``[meter:<device>]`` or ``[mapping:<name>]`` for each of these. ``examples/app.conf`` shows and explains them all.
+``[meter:<device>]``, ``[mapping:<name>]`` or ``[schedule:<name>]`` for each of these. ``examples/app.conf`` shows and
+explains them all.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,11 +17,13 @@ from pydantic import ConfigDict
 
 from event_processor.domain.decide import MeterLimits, Policy
 from event_processor.domain.link_rules import outputs_of_policy, rules_of_policy
-from event_processor.domain.links import Output, compile_links, make_output
+from event_processor.domain.links import Output, check_topic, compile_links, make_output
 from event_processor.domain.mapping import TopicMapping, compile_mapping, without_covered
+from event_processor.domain.meters import Meter
 from event_processor.domain.rule_file import RuleFile
 from event_processor.domain.rule_file import load as load_rules
 from event_processor.domain.rules import Rule
+from event_processor.domain.schedules import Schedule, make_schedule
 from event_processor.settings.sections import (
     House,
     MappingSection,
@@ -27,6 +31,7 @@ from event_processor.settings.sections import (
     MqttSettings,
     OutputSection,
     RabbitSettings,
+    ScheduleSection,
     Section,
     split_list,
 )
@@ -50,6 +55,8 @@ class HubSettings(Section):
     links: tuple[Rule, ...]
     rules_path: Path | None
     outputs: tuple[Output, ...]
+    meters: tuple[Meter, ...]
+    schedules: tuple[Schedule, ...]
     mappings: tuple[TopicMapping, ...]
     subscriptions: tuple[str, ...]
     client_id: str
@@ -76,6 +83,8 @@ def load(config: AppConfig) -> HubSettings:
         links=tuple(rules_of_policy(policy)),
         outputs=tuple({each.name.lower(): each for each in (*outputs_of_policy(policy), *described)}.values()),
         rules_path=_rules_path(house, config),
+        meters=tuple(_meter(name, section, config) for name, section in _named("meter", config)),
+        schedules=tuple(_schedule(name, section, config) for name, section in _named("schedule", config)),
         mappings=mappings,
         subscriptions=without_covered([*subscribe, *(mapping.topic_filter for mapping in mappings)]),
         client_id=mqtt.client_id or f"event-processor-{house.group or config.device_name()}",
@@ -89,7 +98,7 @@ def _policy(house: House, config: AppConfig) -> tuple[Policy, tuple[Output, ...]
     # In two steps, so that an error names the section that it is in.
     by_device = _checked(config, "links", lambda: compile_links(links, outputs=outputs))
     by_type = _checked(config, "type_links", lambda: compile_links({}, type_links, outputs))
-    meters = {name.lower(): _meter(section, config) for name, section in _named("meter", config)}
+    meters = {name.lower(): _limits(section, config) for name, section in _named("meter", config)}
     return (
         Policy(
             links=by_device.joined(by_type),
@@ -122,9 +131,47 @@ def _rules_path(house: House, config: AppConfig) -> Path | None:
     return found if found.is_file() else None
 
 
-def _meter(section: str, config: AppConfig) -> MeterLimits:
+def _limits(section: str, config: AppConfig) -> MeterLimits:
     meter = load_settings(MeterSection, section, config)
     return MeterLimits(low=meter.low, high=meter.high, of_minute=meter.of == "minute", every_reading=meter.every_reading)
+
+
+def _meter(name: str, section: str, config: AppConfig) -> Meter:
+    read = load_settings(MeterSection, section, config)
+    return _checked(
+        config,
+        section,
+        lambda: Meter(
+            key=name,
+            unit=read.unit,
+            factor=read.factor,
+            precision=read.precision,
+            rollover=read.rollover,
+            most_per_minute=read.most_per_minute,
+            stuck_after_s=read.stuck_after_s,
+            control_topic=check_topic(read.control_topic) if read.control_topic else "",
+        ),
+    )
+
+
+def _schedule(name: str, section: str, config: AppConfig) -> Schedule:
+    read = load_settings(ScheduleSection, section, config)
+    return _checked(
+        config,
+        section,
+        lambda: make_schedule(
+            re.sub(r"[^A-Za-z0-9_-]+", "-", name),
+            at=read.at,
+            cron=read.cron,
+            sun=read.sun,
+            days=read.days,
+            do=[line.strip() for line in re.split(r"[;\n]", read.do) if line.strip()],
+            name=name,
+            enabled=read.enabled,
+            missed=read.missed,
+            zone=read.zone,
+        ),
+    )
 
 
 def _mapping(name: str, section: str, config: AppConfig) -> TopicMapping:

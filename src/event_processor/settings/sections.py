@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, FilePath, model_validator
 
 __all__ = [
-    "House", "MappingSection", "MeterSection", "MqttSettings", "OutputSection", "RabbitSettings", "Section", "Timing",
-    "split_list",
+    "House", "MappingSection", "MeterSection", "MqttSettings", "OutputSection", "RabbitSettings", "ScheduleSection",
+    "Section", "Timing", "split_list",
 ]  # fmt: skip
 
 _EXCHANGE = r"^[\w.:-]{1,200}$"
@@ -134,12 +134,32 @@ class MeterSection(Section):
     high: float | None = Field(default=None, allow_inf_nan=False)
     of: Literal["register", "minute"] = "register"
     every_reading: bool = False
+    unit: str = Field(default="", max_length=20)
+    factor: float = Field(default=1.0, allow_inf_nan=False)
+    precision: int = 3
+    rollover: float | None = Field(default=None, allow_inf_nan=False)
+    most_per_minute: float | None = Field(default=None, allow_inf_nan=False)
+    stuck_after_s: float = 0.0
+    control_topic: str = ""
 
     @model_validator(mode="after")
     def _ordered(self) -> MeterSection:
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError("low is above high: every reading would be outside")
         return self
+
+
+class ScheduleSection(Section):
+    """``[schedule:<name>]``: one of ``at``, ``cron`` and ``sun``, and what to ``do``, a line each."""
+
+    at: str = ""
+    cron: str = ""
+    sun: str = ""
+    days: str = ""
+    do: str = ""
+    missed: str = "skip"
+    zone: str = ""
+    enabled: bool = True
 
 
 def split_list(written: str) -> list[str]:

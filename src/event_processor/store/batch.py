@@ -9,8 +9,8 @@ import msgspec
 from sqlalchemy import Connection, Table, select
 
 from event_processor.domain.outcome import Scope, Step
+from event_processor.domain.records import ImageRecord, MeterRecord, NotificationRecord, Record
 from event_processor.store import tables as t
-from event_processor.store.records import ImageRecord, MeterRecord, NotificationRecord, Record
 from event_processor.store.rows import STEP_COLUMNS, OutcomeRows, Row, step_of
 
 __all__ = ["BatchWriter", "Settled", "Written"]

@@ -16,8 +16,8 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, select
 
+from event_processor.domain.records import ImageRecord
 from event_processor.store import tables as t
-from event_processor.store.records import ImageRecord
 from pylib.errors import Rejected
 
 __all__ = ["ImageFolder", "ImageSweep"]

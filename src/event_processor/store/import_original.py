@@ -25,13 +25,13 @@ from sqlalchemy import URL
 from event_processor.domain.events import Event
 from event_processor.domain.meters import Reading
 from event_processor.domain.outcome import Check, Evaluation, Outcome
+from event_processor.domain.records import MeterRecord
 from event_processor.domain.rule_file import RuleFile, export
 from event_processor.domain.rules import ActionOf, Count, Latch, Notify, Rule, SetOff, Trigger, Window
 from event_processor.store.batch import BatchWriter
 from event_processor.store.database import Database
 from event_processor.store.original import Original, Row, flag, number, word
 from event_processor.store.original_sections import sections_of, slug
-from event_processor.store.records import MeterRecord
 from event_processor.store.rows import rows_of
 from pylib.errors import Rejected
 

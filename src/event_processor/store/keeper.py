@@ -22,13 +22,13 @@ from sqlalchemy.exc import (
 )
 
 from event_processor.domain.outcome import Scope, Step
+from event_processor.domain.records import MeterRecord, Record
 from event_processor.store import tables as t
 from event_processor.store.batch import BatchWriter
 from event_processor.store.database import Database
 from event_processor.store.errors import StoreDamaged, StoreInUse, StoreUnavailable, damaged, say
 from event_processor.store.outbox import Outbox
 from event_processor.store.quarantine import quarantine, salvage
-from event_processor.store.records import MeterRecord, Record
 from event_processor.store.retention import Sweep
 from event_processor.store.rows import OutcomeRows
 from pylib.runtime.clock import Clock

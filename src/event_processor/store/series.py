@@ -6,9 +6,9 @@ import msgspec
 from sqlalchemy import Integer, cast, func, select
 
 from event_processor.domain.meter_periods import Span
+from event_processor.domain.records import ImageRecord, NotificationRecord
 from event_processor.store import tables as t
 from event_processor.store.reader import MOST_ROWS, Reader
-from event_processor.store.records import ImageRecord, NotificationRecord
 
 __all__ = ["Point", "Series", "StoredTotal"]
 

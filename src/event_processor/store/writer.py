@@ -23,11 +23,11 @@ from sqlalchemy import URL, Connection
 from zmq.error import Again
 
 from event_processor.domain.outcome import Outcome
+from event_processor.domain.records import ImageRecord, MeterRecord, NotificationRecord, Record
 from event_processor.store.checkpoints import Checkpointer
 from event_processor.store.database import Database
 from event_processor.store.keeper import Keeper, Loaded, Stored, StoreHealth
 from event_processor.store.outbox import Outbox, Ticket
-from event_processor.store.records import ImageRecord, MeterRecord, NotificationRecord, Record
 from event_processor.store.retention import Sweep
 from event_processor.store.rows import OutcomeRows, rows_of
 from event_processor.store.sinks import URL_STORE, Sink, default_sinks

@@ -224,7 +224,7 @@ def test_every_decision_and_every_reading_is_on_record(runtime: Runtime, store_u
     """The first hub's last version never wrote its event log and never updated a reading, and no version made the rows of its
     meters: the history is written by the store itself, for every event, and needs no row to be there before."""
     from event_processor.domain.meters import Meter, measure
-    from event_processor.store.records import MeterRecord
+    from event_processor.domain.records import MeterRecord
 
     said = [event(n * 60, device="Water", kind="meter", value=100 + n, minute=1) for n in range(3)]
     state = None

@@ -9,9 +9,9 @@ from sqlalchemy import text
 
 from event_processor.domain.meters import Reading
 from event_processor.domain.outcome import Check
+from event_processor.domain.records import MeterRecord
 from event_processor.store.errors import StoreUnavailable
 from event_processor.store.reader import Cursor, Reader
-from event_processor.store.records import MeterRecord
 from event_processor.store.series import Series
 from pylib.runtime.runtime import Runtime
 from tests.unit.store.kit import START, bench, event, outcome

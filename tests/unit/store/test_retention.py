@@ -13,10 +13,10 @@ from sqlalchemy import insert
 
 from event_processor.domain.meter_periods import Added
 from event_processor.domain.meters import Reading
+from event_processor.domain.records import ImageRecord, MeterRecord
 from event_processor.store import tables
 from event_processor.store.database import Database
 from event_processor.store.images import ImageFolder, ImageSweep
-from event_processor.store.records import ImageRecord, MeterRecord
 from event_processor.store.retention import DAY, Limits, Sweep
 from pylib.errors import Rejected
 from pylib.runtime.runtime import Runtime

@@ -12,9 +12,9 @@ from sqlalchemy import insert, select
 from event_processor.domain.meter_periods import Added
 from event_processor.domain.meters import Reading
 from event_processor.domain.outcome import Change
+from event_processor.domain.records import ImageRecord, MeterRecord, NotificationRecord
 from event_processor.store import tables
 from event_processor.store.errors import StoreUnavailable
-from event_processor.store.records import ImageRecord, MeterRecord, NotificationRecord
 from event_processor.store.writer import StoreWriter
 from pylib.errors import ConfigError, Rejected
 from pylib.runtime.runtime import Runtime

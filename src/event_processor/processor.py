@@ -82,6 +82,7 @@ class EventProcessor(ZmqRelay):
 
     def _heard(self, heard: Heard) -> Iterator[Stored]:
         now = self.runtime.clock.time()
+        yield from self._engine.due(now)  # what was due before this message was heard
         base = self._causes.base(heard)
         changes = heard.changes
         if any(change.scope in _WHO for change in changes):
@@ -168,6 +169,8 @@ class EventProcessor(ZmqRelay):
     def _begin(self) -> None:
         """What came due while nobody was here: timers at once, schedules by their policy for what was missed."""
         now = self.runtime.clock.time()
+        # The rules may have been changed since the state was stored.
+        self._send([self._engine.reload(self._engine.book, now, new_id())])
         self._send(self._scheduled(self._timetable.reconcile(None, now), now))
         self._ring()
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import hashlib
 
+from typing import ClassVar
+
 import msgspec
 
 from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
 from event_processor.domain.outcome import Change
+from event_processor.domain.prompts import Request
 
 __all__ = ["Heard", "Raw", "Request", "origin_of_message"]
 
@@ -22,6 +25,8 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True):
     ``message_id`` is unique unless ``again``: then the broker, or our own retry, delivers what it may have delivered before,
     and ``origin`` tells which message that was.
     """
+
+    travels_by_reference: ClassVar[bool] = True
 
     topic: str
     body: bytes
@@ -38,6 +43,8 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     ``said`` is who went offline or came back, which rules may wait for.
     """
 
+    travels_by_reference: ClassVar[bool] = True
+
     at: float
     message_id: str
     origin: str = ""
@@ -45,21 +52,6 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...] = ()
     said: tuple[Availability, ...] = ()
     changes: tuple[Change, ...] = ()
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person or a program asks of the hub: ``id`` is given by the asker, and asking twice with one id is asking once.
-
-    ``what`` names the kind ("set_mode", "enable", "acknowledge", "command", ...), ``about`` what it concerns and ``value`` the
-    rest of it, as JSON would have it. ``who`` is for the audit.
-    """
-
-    id: str
-    at: float
-    what: str
-    who: str
-    about: str = ""
-    value: object = None
 
 
 def origin_of_message(tag: int, address: str, body: bytes) -> str:

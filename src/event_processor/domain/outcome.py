@@ -6,11 +6,12 @@ and sends the same actions, with the same ids.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
 from event_processor.domain.events import Event
+from event_processor.domain.prompts import Prompt
 
 __all__ = ["Change", "Check", "Evaluation", "Outcome", "Scope", "Step"]
 
@@ -48,6 +49,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     ``at`` and ``expires_at`` are in seconds since the epoch: past the latter it must not be delivered any more.
     """
 
+    travels_by_reference: ClassVar[bool] = True
+
     id: str
     kind: Literal["control", "command", "notify"]
     rule: str
@@ -69,7 +72,13 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """``cause`` is the event's id, or the id of the timer or schedule that was due; unique, and the same on a repetition."""
+    """``cause`` is the event's id, or the id of the timer or schedule that was due; unique, and the same on a repetition.
+
+    ``prompt`` is what else than an event it is about; a timer's has neither. ``decided`` is false for a reading that was not
+    believed: no rule looked at its event.
+    """
+
+    travels_by_reference: ClassVar[bool] = True
 
     cause: str
     at: float
@@ -77,3 +86,5 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     evaluations: tuple[Evaluation, ...] = ()
     steps: tuple[Step, ...] = ()
     changes: tuple[Change, ...] = ()
+    prompt: Prompt | None = None
+    decided: bool = True

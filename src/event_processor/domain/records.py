@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -16,6 +16,8 @@ class MeterRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What ``domain.meters.measure`` made of a reading. Send it in one list with the outcome of the same ``cause``: both are
     stored or neither, and of a cause that is stored already nothing is added twice."""
 
+    travels_by_reference: ClassVar[bool] = True
+
     cause: str
     reading: Reading | None
     added: tuple[Added, ...] = ()
@@ -23,6 +25,8 @@ class MeterRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class NotificationRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt, or the last word, on telling somebody something. ``step`` is the id of the step that asked for it."""
+
+    travels_by_reference: ClassVar[bool] = True
 
     step: str
     target: str
@@ -36,6 +40,8 @@ class NotificationRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A picture on disk: ``name`` is its path below the folder of pictures, ``cause`` the event that it belongs to."""
+
+    travels_by_reference: ClassVar[bool] = True
 
     name: str
     device: str

@@ -16,6 +16,7 @@ from pylib.runtime.receipts import MARK, Receipt, Receipts
 
 if TYPE_CHECKING:
     from pylib.runtime.gate import Gate
+    from pylib.runtime.handover import Handover
 
 __all__ = ["AsyncSocket"]
 
@@ -33,15 +34,17 @@ class AsyncSocket(zmq.asyncio.Socket):
     # Declared on the class: pyzmq refuses unknown attributes on an instance.
     receipts: Receipts
     gate: Gate
+    handover: Handover
     _held: tuple[Receipt, ...] = ()
     _pending: set[asyncio.Future[Any]]
     _watching: tuple[asyncio.AbstractEventLoop, int] | None = None
     _remote: tuple[str, ...] = ()
 
-    def join_runtime(self, receipts: Receipts, gate: Gate) -> None:
+    def join_runtime(self, receipts: Receipts, gate: Gate, handover: Handover) -> None:
         """Say whose deliveries it carries and which gate ends its waits. Once, by whoever opens it."""
         self.receipts = receipts
         self.gate = gate
+        self.handover = handover
         self._pending = set()
 
     def bind(self, addr: str) -> Any:
@@ -65,7 +68,7 @@ class AsyncSocket(zmq.asyncio.Socket):
 
     def recv_pyobj(self, flags: int = 0) -> Any:
         self._refuse_remote()
-        return super().recv_pyobj(flags)
+        return self._deserialize(self.recv(flags), self.handover.thaw)
 
     def send(  # type: ignore[override]  # as in Socket: pyzmq's overloads differ in what inproc does not need
         self, data: Any, flags: int = 0, copy: bool = True, track: bool = False, **named: Any
@@ -80,7 +83,7 @@ class AsyncSocket(zmq.asyncio.Socket):
 
     def send_pyobj(self, obj: Any, flags: int = 0, protocol: int = -1, **named: Any) -> Any:
         self._refuse_remote()
-        return super().send_pyobj(obj, flags, protocol, **named)
+        return self.send(self.handover.freeze(obj), flags, **named)
 
     def close(self, linger: int | None = None) -> None:
         """Close it, in its own thread. A message that was being handled fails: nobody said that it was dealt with."""

@@ -14,6 +14,7 @@ import zmq
 from zmq.error import Again, ContextTerminated, ZMQError
 
 from pylib.errors import ConfigError, ConnectionLost, PylibError
+from pylib.runtime.handover import Handover
 from pylib.runtime.here import HERE
 from pylib.runtime.receipts import MARK, Receipt, Receipts, settle_handling
 
@@ -58,7 +59,7 @@ class Socket(zmq.Socket[bytes]):
     * A blocking ``recv`` or ``send`` waits for the socket *or* for the stop. Once the thread is asked to end, ``recv`` still
       returns what has arrived, and raises ``ContextTerminated`` when nothing is left; a ``send`` into a full pipe raises it.
     * A ``recv`` on PULL or REP first settles the message received before it; what is sent in between holds its receipt.
-    * ``send_pyobj`` pickles, so it is refused unless every endpoint is ``inproc``.
+    * ``send_pyobj`` pickles, or hands over what says that it never changes; it is refused unless every endpoint is ``inproc``.
 
     One thread owns it: the one that opened it, or the member it was handed to when that started.
     """
@@ -156,11 +157,11 @@ class Socket(zmq.Socket[bytes]):
     def send_pyobj(self, obj: Any, flags: int = 0, protocol: int = pickle.HIGHEST_PROTOCOL, **named: Any) -> Any:
         if not self._local:
             raise PylibError(f"Python objects travel on inproc only, not on {', '.join(self.endpoints)}: send bytes there")
-        return self.send(pickle.dumps(obj, protocol), flags, **named)
+        return self.send(self.registry.handover.freeze(obj, protocol), flags, **named)
 
     def send_enclosed(self, obj: Any, receipt: Receipt) -> None:
         """Send an object that takes the caller's hold on a receipt along, and no other receipt. Blocks while full."""
-        frame = self.registry.receipts.enclose(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL), receipt)
+        frame = self.registry.receipts.enclose(self.registry.handover.freeze(obj), receipt)
         self._send(frame, 0, True, False)
 
     def take(self) -> tuple[Any, bytes]:
@@ -170,7 +171,7 @@ class Socket(zmq.Socket[bytes]):
         """
         frame: bytes = zmq.Socket.recv(self, zmq.NOBLOCK)
         self.traffic.count += 1
-        obj = pickle.loads(frame)  # a pickle ends by itself, so what follows it does no harm
+        obj = self.registry.handover.thaw(frame)
         if frame[-1] != MARK:
             return obj, b""
         bare, HERE.receipts = self.registry.receipts.detach(frame)
@@ -178,13 +179,13 @@ class Socket(zmq.Socket[bytes]):
 
     def pass_on(self, obj: Any, carried: bytes) -> None:
         """Send an object with the receipts that another came with: the thread's hold on them goes along. Blocks while full."""
-        self._send(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL) + carried, 0, True, False)
+        self._send(self.registry.handover.freeze(obj) + carried, 0, True, False)
         HERE.receipts = ()
 
     def recv_pyobj(self, flags: int = 0) -> Any:
         if not self._local:
             raise PylibError(f"Python objects travel on inproc only, not on {', '.join(self.endpoints)}: use recv() there")
-        return pickle.loads(self.recv(flags))
+        return self.registry.handover.thaw(self.recv(flags))
 
     def _wait_and_recv(self, flags: int) -> bytes:
         self._wait(zmq.POLLIN, self.getsockopt(zmq.RCVTIMEO))
@@ -269,6 +270,7 @@ class SocketRegistry:
         self.departed: dict[str, list[int]] = {}
         self.latch = latch
         self.receipts = receipts
+        self.handover = Handover()
         self.monotonic = monotonic
 
     def open(self, kind: int, *, owner: Member | None = None, origin: str = "") -> Socket:
@@ -302,7 +304,8 @@ class SocketRegistry:
         context = Context.shadow(self._context.underlying)
         socket = cast(AsyncSocket, context.socket(kind, socket_class=cast(Any, AsyncSocket)))
         socket.setsockopt(zmq.LINGER, 0)
-        socket.join_runtime(self.receipts, HERE.member.gate if HERE.member is not None else self.latch.gate)
+        gate = HERE.member.gate if HERE.member is not None else self.latch.gate
+        socket.join_runtime(self.receipts, gate, self.handover)
         with self._lock:
             self._async.append((threading.get_ident(), socket))
         return socket

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -15,13 +16,15 @@ from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
 from event_processor.domain.heard import Heard, Request
 from event_processor.domain.outcome import Change, Evaluation, Outcome
+from event_processor.domain.prompts import Scheduled
 from event_processor.domain.records import MeterRecord
+from event_processor.domain.rulebook import Rulebook
 from event_processor.domain.schedules import Due, ScheduleFired, Task, Timetable
 from event_processor.domain.task_requests import requests_of
 from event_processor.metering import Meters
 from pylib.app import ZmqRelay
 from pylib.brokers.identity import new_id
-from pylib.errors import ConfigError
+from pylib.errors import ConfigError, PylibError
 from pylib.runtime.loop import Loop, Timer
 from pylib.zmq import URL_WORKER_APP
 
@@ -31,6 +34,7 @@ log = logging.getLogger("event_processor")
 
 URL_STORE: Final = "inproc://store"
 
+Result = TypeVar("Result")
 # What is stored together: an outcome, and what a meter's reading adds.
 Stored: TypeAlias = Outcome | tuple[Outcome, MeterRecord]
 
@@ -38,6 +42,10 @@ Stored: TypeAlias = Outcome | tuple[Outcome, MeterRecord]
 _LEVELS: Final[Mapping[str, int]] = {"too_old": logging.WARNING, "from_the_future": logging.WARNING}
 # What is known of who is out there: the engine's registry is told of it.
 _WHO: Final = frozenset(("device", "entity", "setting"))
+# What of it is shown to whoever looks on.
+_SHOWN: Final = frozenset(("mode", "setting", "online", "device", "entity"))
+#: Seconds for which changes are gathered before they are shown.
+SHOW_WITHIN: Final = 0.2
 #: Seconds after which timers are looked at again although none is due: the wall clock may have been set.
 LOOK_EVERY: Final = 30.0
 
@@ -48,11 +56,14 @@ class EventProcessor(ZmqRelay):
     Everything a message causes is one outcome per event, handed on before the next message is taken; the delivery's receipt
     travels with it. What was decided before, in this run or an earlier one, is not decided again: the store is merely told,
     and sends what is still pending of it.
+
+    :param show: called on this thread, soon after modes, switches, devices or rules have changed, and once at the start. It
+        must be quick.
     """
 
     def __init__(
         self, engine: Engine, timetable: Timetable, meters: Meters, causes: Causes, *, source_zmq_url: str = URL_WORKER_APP,
-        sink_zmq_url: str = URL_STORE,
+        sink_zmq_url: str = URL_STORE, show: Callable[[Engine], None] | None = None,
     ) -> None:  # fmt: skip
         ZmqRelay.__init__(self, "EventProcessor", source_zmq_url, sink_zmq_url)
         self._engine = engine
@@ -62,6 +73,57 @@ class EventProcessor(ZmqRelay):
         self._timer: Timer | None = None
         self._due_at = float("inf")
         self._loop: Loop | None = None
+        self._show = show
+        self._showing = False
+
+    # -- from any thread ---------------------------------------------------------------------------------------------
+
+    def ask(self, request: Request) -> Future[Evaluation]:
+        """Have something done, soon; the evaluation says what became of it. Any thread.
+
+        Fails with ``PylibError`` where the hub is not running, or the request was asked before under this id.
+        """
+
+        def do() -> Evaluation:
+            answers = []
+            for outcome in self._asked(request):
+                self._send((outcome,))
+                answers += [one for one in outcome.evaluations if outcome.cause == request.id and not one.rule]
+            self._arm()
+            if not answers:
+                raise PylibError(f"{request.id} was asked before, and done once")
+            return answers[0]
+
+        return self._on_loop(do)
+
+    def reload(self, book: Rulebook) -> Future[Outcome]:
+        """Go on with other rules, soon. What rules have begun that are in both goes on. Any thread; fails as ``ask`` does."""
+
+        def do() -> Outcome:
+            outcome = self._engine.reload(book, self.runtime.clock.time(), new_id())
+            self._send((outcome,))
+            self._arm()
+            self._show_soon()
+            return outcome
+
+        return self._on_loop(do)
+
+    def _on_loop(self, work: Callable[[], Result]) -> Future[Result]:
+        future: Future[Result] = Future()
+        loop = self._loop
+        if loop is None:
+            future.set_exception(PylibError("the hub is not running yet"))
+            return future
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work())
+                except Exception as error:  # it is the asker's
+                    future.set_exception(error)
+
+        loop.post(run)
+        return future
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
@@ -76,7 +138,7 @@ class EventProcessor(ZmqRelay):
             now = self.runtime.clock.time()
             outcomes = self._heard(Heard(at=now, message_id=new_id(), events=from_forwarded(message, now=now)))
         for outcome in outcomes:
-            self._tell(outcome[0].evaluations if isinstance(outcome, tuple) else outcome.evaluations)
+            self._tell(outcome[0] if isinstance(outcome, tuple) else outcome)
             yield outcome
         self._arm()
 
@@ -108,7 +170,7 @@ class EventProcessor(ZmqRelay):
             return _with(changes, self._engine.take(event, cause, now))
         changes = (*changes, measured.change(event.device))
         if measured.event is None:
-            return Outcome(cause=cause, at=now, event=event, changes=changes)
+            return Outcome(cause=cause, at=now, event=event, changes=changes, decided=False)
         outcome = _with(changes, self._engine.take(measured.event, cause, now))
         return outcome, MeterRecord(cause=cause, reading=measured.reading, added=measured.added)
 
@@ -117,6 +179,7 @@ class EventProcessor(ZmqRelay):
             yield Outcome(cause=request.id, at=request.at)
             return
         now = self.runtime.clock.time()
+        yield from self._engine.due(now)
         kind, _, name = request.about.partition(":")
         if request.what in ("enable", "disable") and kind == "schedule":
             yield self._switch_schedule(request, name, now)
@@ -151,6 +214,7 @@ class EventProcessor(ZmqRelay):
         super().arrange(loop)
         self._loop = loop
         loop.post(self._begin)
+        self._show_soon()
 
     def _arm(self) -> None:
         """Wake up when the next timer or schedule is due."""
@@ -184,7 +248,7 @@ class EventProcessor(ZmqRelay):
 
     def _send(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
-            self._tell(outcome.evaluations)
+            self._tell(outcome)
             self._sink.send_pyobj(outcome)
 
     def _scheduled(self, due: Due, now: float) -> Iterator[Outcome]:
@@ -212,6 +276,7 @@ class EventProcessor(ZmqRelay):
             evaluations=tuple(evaluation for part in parts for evaluation in part.evaluations),
             steps=tuple(step for part in parts for step in part.steps),
             changes=tuple(changes),
+            prompt=Scheduled(fired.schedule, tuple(part.prompt for part in parts if isinstance(part.prompt, Request))),
         )
 
     def _do(self, task: Task, cause: str, who: str, now: float) -> Iterator[Outcome]:
@@ -226,10 +291,24 @@ class EventProcessor(ZmqRelay):
                 Request(id=f"{cause}.{number}", at=now, what=what, who=who, about=about, value=value), now
             )
 
-    def _tell(self, evaluations: Sequence[Evaluation]) -> None:
-        for evaluation in evaluations:
+    def _tell(self, outcome: Outcome) -> None:
+        for evaluation in outcome.evaluations:
             level = logging.INFO if evaluation.fired else _LEVELS.get(evaluation.reason, logging.DEBUG)
             log.log(level, "%s", evaluation.explanation, extra={"reason": evaluation.reason})
+        if not self._showing and any(change.scope in _SHOWN for change in outcome.changes):
+            self._show_soon()
+
+    def _show_soon(self) -> None:
+        loop, show = self._loop, self._show
+        if loop is None or show is None or self._showing:
+            return
+
+        def now() -> None:
+            self._showing = False
+            show(self._engine)
+
+        self._showing = True
+        loop.call_later(SHOW_WITHIN, now)
 
 
 def _with(changes: tuple[Change, ...], outcome: Outcome) -> Outcome:

@@ -11,7 +11,9 @@ same outcomes, ids included. Not thread-safe: one thread owns it.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
 
 from event_processor.domain.acting import go_on, start
 from event_processor.domain.commanding import send_command
@@ -35,12 +37,20 @@ LATE_S = 1.0
 
 
 class Engine:
-    """Decides with ``book`` over ``state``; ``registry`` says who is out there."""
+    """Decides with ``book`` over ``state``; ``registry`` says who is out there.
 
-    def __init__(self, book: Rulebook, registry: Registry | None = None, state: HubState | None = None) -> None:
+    :param rung: for a replay: when timers rang that are known to have rung, by their outcomes' causes. The others ring at
+        their own times.
+    """
+
+    def __init__(
+        self, book: Rulebook, registry: Registry | None = None, state: HubState | None = None,
+        rung: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
         self.book = book
         self.registry = Registry() if registry is None else registry
         self.state = HubState() if state is None else state
+        self._rung = rung or {}
         self._latest = 0.0
         self._version = -1
         self._heap: list[tuple[float, str]] = []
@@ -76,9 +86,9 @@ class Engine:
         turn = self._turn(now, cause)
         if isinstance(said, Event):
             take_event(turn, said)
-        else:
-            take_availability(turn, said)
-        return self._done(turn)
+            return self._done(turn)
+        take_availability(turn, said)
+        return msgspec.structs.replace(self._done(turn), prompt=said)
 
     def happen(self, kind: str, subject: str, cause: str, now: float) -> Outcome:
         """Decide on a schedule that is due (``schedule``) or a button (``signal``)."""
@@ -93,7 +103,7 @@ class Engine:
         turn = self._turn(now, request.id)
         ask(turn, request)
         drain(turn)
-        return self._done(turn)
+        return msgspec.structs.replace(self._done(turn), prompt=request)
 
     def reload(self, book: Rulebook, now: float, cause: str) -> Outcome:
         """Go on with other rules. What rules that are gone remembered is forgotten, and their waits and runs end."""
@@ -123,7 +133,7 @@ class Engine:
         while self._heap:
             at, key = self._heap[0]
             timer = self.state.timers.get(key)
-            if timer is not None and timer.at == at:
+            if timer is not None and self._rings_at(key, timer) == at:
                 return at
             heapq.heappop(self._heap)
         return None
@@ -134,8 +144,8 @@ class Engine:
         while (at := self.next_due()) is not None and at <= now:
             _, key = heapq.heappop(self._heap)
             timer = self.state.timers[key]
-            moment = now if now - at >= LATE_S else max(at, min(now, self._latest))
-            turn = self._turn(moment, digest("timer", key, repr(at), timer.cause))
+            moment = at if self._rung else now if now - at >= LATE_S else max(at, min(now, self._latest))
+            turn = self._turn(moment, _cause_of(key, timer))
             turn.draft.timers.put(key, None)
             self._ring(turn, key, timer)
             drain(turn)
@@ -197,9 +207,17 @@ class Engine:
         self.state.accept(turn.draft)
         for key, timer in turn.draft.timers.over.items():
             if timer is not None:
-                heapq.heappush(self._heap, (timer.at, key))
+                heapq.heappush(self._heap, (self._rings_at(key, timer), key))
         return outcome
 
     def _load_timers(self) -> None:
-        self._heap = [(timer.at, key) for key, timer in self.state.timers.items()]
+        self._heap = [(self._rings_at(key, timer), key) for key, timer in self.state.timers.items()]
         heapq.heapify(self._heap)
+
+    def _rings_at(self, key: str, timer: Timer) -> float:
+        return self._rung.get(_cause_of(key, timer), timer.at) if self._rung else timer.at
+
+
+def _cause_of(key: str, timer: Timer) -> str:
+    """The name of a timer's outcome: the same in a repetition."""
+    return digest("timer", key, repr(timer.at), timer.cause)

@@ -17,10 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from event_processor.domain.events import Event
 from event_processor.domain.outcome import Evaluation, Scope, Step
+from event_processor.domain.prompts import Prompt
 from event_processor.store import tables as t
 from event_processor.store.database import file_of, make_engine, parse_url
 from event_processor.store.errors import StoreUnavailable, say
-from event_processor.store.rows import evaluation_of, event_of, step_of
+from event_processor.store.rows import evaluation_of, event_of, prompt_of, step_of
 
 __all__ = ["Cursor", "Explanation", "Page", "Reader", "StoredEvaluation", "StoredEvent", "StoredStep"]
 
@@ -57,13 +58,15 @@ class Page(msgspec.Struct, Generic[Item], frozen=True):
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One outcome's cause. ``event`` is None for a timer's; ``at`` is when it was decided."""
+    """One outcome's cause, and ``at``, when it was decided. ``event`` and ``prompt`` are None for a timer's; ``kind`` is the
+    event's, or "doubted" for a reading that was not believed, "presence", "request", "schedule" or "timer"."""
 
     id: int
     cause: str
     at: float
     kind: str
     event: Event | None
+    prompt: Prompt | None = None
 
 
 class StoredEvaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,8 +215,9 @@ class Reader:
                     query = query.where(table.at < until)
                 rows = connection.execute(query.limit(READ_AT_ONCE)).all()
                 for number, cause, at, kind, body in rows:
-                    event = None if body is None else event_of(body)
-                    yield StoredEvent(id=number, cause=cause, at=at, kind=kind, event=event)
+                    yield StoredEvent(
+                        id=number, cause=cause, at=at, kind=kind, event=event_of(kind, body), prompt=prompt_of(kind, body)
+                    )
                 if len(rows) < READ_AT_ONCE:
                     return
                 place = (rows[-1].at, rows[-1].id)
@@ -249,8 +253,10 @@ class Reader:
 
 
 def _event(row: Any) -> StoredEvent:
-    event = None if row.body is None else event_of(row.body)
-    return StoredEvent(id=row.id, cause=row.cause, at=row.at, kind=row.kind, event=event)
+    kind, body = row.kind, row.body
+    return StoredEvent(
+        id=row.id, cause=row.cause, at=row.at, kind=kind, event=event_of(kind, body), prompt=prompt_of(kind, body)
+    )
 
 
 def _evaluation(row: Any) -> StoredEvaluation:

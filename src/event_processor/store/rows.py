@@ -11,12 +11,14 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
+from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
 from event_processor.domain.outcome import Check, Evaluation, Outcome, Scope, Step
+from event_processor.domain.prompts import Prompt, Request, Scheduled
 from event_processor.store.tables import PENDING
 from pylib.errors import Rejected
 
-__all__ = ["STEP_COLUMNS", "OutcomeRows", "Row", "checks_of", "event_of", "rows_of", "step_of"]
+__all__ = ["STEP_COLUMNS", "OutcomeRows", "Row", "checks_of", "event_of", "prompt_of", "rows_of", "step_of"]
 
 Row: TypeAlias = tuple[object, ...]
 
@@ -29,6 +31,11 @@ _pack: Final = msgspec.msgpack.Encoder()
 _unpack: Final = msgspec.msgpack.Decoder()
 _events: Final = msgspec.json.Decoder(Event)
 _checks: Final = msgspec.json.Decoder(tuple[Check, ...])
+_prompts: Final[Mapping[str, msgspec.json.Decoder[Any]]] = {
+    "presence": msgspec.json.Decoder(Availability),
+    "request": msgspec.json.Decoder(Request),
+    "schedule": msgspec.json.Decoder(Scheduled),
+}
 
 
 class OutcomeRows:
@@ -55,11 +62,12 @@ def rows_of(outcome: Outcome) -> OutcomeRows:
     """Make rows of an outcome. Raises ``Rejected`` where something in it cannot be written down."""
     event, at = outcome.event, outcome.at
     try:
-        if event is None:
-            head: Row = (outcome.cause, at, "", "timer", "", "", None, None)
-        else:
+        if event is not None:
+            kind = event.kind if outcome.decided else "doubted"
             body = _json.encode(event).decode()
-            head = (outcome.cause, at, event.device, event.kind, event.type, event.topic, event.active, body)
+            head: Row = (outcome.cause, at, event.device, kind, event.type, event.topic, event.active, body)
+        else:
+            head = (outcome.cause, at, *_prompted(outcome.prompt))
         evaluations = [
             (e.rule, e.device, e.at, e.fired, e.reason, e.explanation, _json.encode(e.checks).decode())
             for e in outcome.evaluations
@@ -77,9 +85,28 @@ def rows_of(outcome: Outcome) -> OutcomeRows:
     return OutcomeRows(outcome, head, evaluations, steps, changes)
 
 
-def event_of(body: str) -> Event:
-    """The event of a row's ``body``. Raises ``msgspec.DecodeError`` for text that is none."""
-    return _events.decode(body)
+def _prompted(prompt: Prompt | None) -> Row:
+    """Device, kind, type, topic, whether active, and body of what is no event."""
+    if prompt is None:
+        return "", "timer", "", "", None, None
+    body = _json.encode(prompt).decode()
+    if isinstance(prompt, Availability):
+        return prompt.entity or prompt.device, "presence", "online" if prompt.online else "offline", "", prompt.online, body
+    if isinstance(prompt, Request):
+        return prompt.about, "request", prompt.what, "", None, body
+    return prompt.schedule, "schedule", "", "", None, body
+
+
+def event_of(kind: str, body: str | None) -> Event | None:
+    """The event of a row, where it is about one. Raises ``msgspec.DecodeError`` for text that is none."""
+    return None if body is None or kind in _prompts else _events.decode(body)
+
+
+def prompt_of(kind: str, body: str | None) -> Prompt | None:
+    """What else a row is about; None for an event's and a timer's."""
+    decoder = _prompts.get(kind)
+    prompt: Prompt | None = None if decoder is None or body is None else decoder.decode(body)
+    return prompt
 
 
 def checks_of(text: str) -> tuple[Check, ...]:

@@ -9,7 +9,8 @@
     users ---< sessions, tokens    who may look at it; ``audit``: who did what
     meta                           facts about this store
 
-An outcome of a timer or a schedule is a row of ``events`` too, with ``kind`` "timer" and no ``body``.
+An outcome that is not about an event is a row of ``events`` too: with ``kind`` "presence", "request" or "schedule" and what it
+is about as ``body``, or "timer" and none.
 """
 
 from __future__ import annotations

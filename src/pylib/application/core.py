@@ -14,13 +14,16 @@ from pylib.application.asynchronous import AsyncThread, AsyncWorker
 from pylib.application.binding import Handler, Middleware, is_async, name_of
 from pylib.application.brokers import Broker, Registration, wrapped
 from pylib.application.filters import disjoint
+from pylib.application.hops import traced
 from pylib.application.options import CONSUMING, PUBLISHING, MqttSettings, RabbitSettings, checked
 from pylib.application.workers import TimerThread, Worker
 from pylib.brokers.addresses import AddressLike
 from pylib.config import app_config
+from pylib.config.folders import state_folder
 from pylib.delivery.letters import store_path
 from pylib.errors import ConfigError
 from pylib.mqtt import MqttSubscriber
+from pylib.observe.control import Control, control_path
 from pylib.observe.logging import configure_logging
 from pylib.observe.reporting import configure_reporting
 from pylib.process import SignalHandler
@@ -138,17 +141,22 @@ class Application:
     def start(self) -> None:
         """Start everything, consumers first and sources last; returns at once. For tests and for hosts with a main loop.
 
-        Raises ``ConfigError`` when there is nothing to start, or an option is unusable; then nothing has started.
+        From then on ``pylib wiring``, ``top`` and ``tap`` can ask it, by a socket in its state folder that only its user can
+        open; ``[app] control = no`` forbids it. Raises ``ConfigError`` when there is nothing to start, or an option
+        is unusable; then nothing has started.
         """
         if self._started:
             raise ConfigError(f"{self.name} has started already")
         self._check()
+        control = app_config.getboolean("app", "control", fallback=True)
         self._started = True
         for broker in self._brokers:
             broker.sealed = True
         with self.runtime.active():
             for thread in self._compose():
                 thread.start()
+        if control and not self.runtime.stopping:
+            Control(self.runtime, control_path(state_folder(application=self.name)), name=self.name).start()
 
     def wait_until_ready(self, timeout: float) -> bool:
         """Wait until every connection is made and subscribed, at most so many seconds. True if they are. Any thread."""
@@ -261,6 +269,8 @@ class Application:
     ) -> list[AppThread]:
         call = wrapped(registration.binding, self._around)
         name, deadline = registration.name, registration.deadline
+        if self.runtime.receipts.hops is not None:
+            call = traced(self.runtime.receipts.hops, name, call, is_async=registration.binding.is_async)
         if registration.binding.is_async and asyncio_thread is not None:
             url = self._pipe(f"{broker.name}/{name}")
             return [AsyncWorker(name, url, call, outlets, asyncio_thread, registration.workers, registration.order, deadline)]

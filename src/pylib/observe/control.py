@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,8 @@ import msgspec
 
 from pylib.errors import PylibError
 from pylib.observe.health import Problem, health
-from pylib.runtime.loop import READ, WRITE, Loop
+from pylib.observe.tapping import LEASE, Taps
+from pylib.runtime.loop import READ, WRITE, Loop, Timer
 from pylib.runtime.runtime import Runtime
 from pylib.runtime.wiring import snapshot, stack
 
@@ -58,7 +59,8 @@ def ask(path: Path, request: Mapping[str, object], timeout: float = ANSWER_TIMEO
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
-            connection.connect(str(path))
+            with _short(path) as short:
+                connection.connect(short)
             connection.sendall(msgspec.json.encode(request) + b"\n")
             with connection.makefile("rb") as answers:
                 line = answers.readline()
@@ -77,21 +79,29 @@ class Control:
 
     :param path: of the socket; its folder is made, for the user alone.
     :param problems: what else than threads and connections may be wrong.
+    :param name: the application's, for who asks.
     """
 
-    def __init__(self, runtime: Runtime, path: Path, problems: Callable[[], list[Problem]] | None = None) -> None:
+    def __init__(
+        self, runtime: Runtime, path: Path, problems: Callable[[], list[Problem]] | None = None, name: str = ""
+    ) -> None:
         self._runtime = runtime
         self._path = path
         self._problems = problems
+        self._taps = Taps(runtime)
+        about = {"name": name, "pid": os.getpid(), "since": runtime.clock.time()}
         self._answers: dict[str, Answer] = {
             "wiring": lambda _: snapshot(runtime),
             "health": lambda _: health(snapshot(runtime), problems() if problems is not None else ()),
             "stack": lambda request: stack(runtime, str(request.get("thread", ""))),
             "level": _level,
+            "about": lambda _: about,
+            "tap": self._tap,
         }
         self._listener: socket.socket | None = None
         self._loop: Loop | None = None
         self._thread: threading.Thread | None = None
+        self._tap_timer: Timer | None = None
         self._askers: dict[int, _Asker] = {}
 
     def offer(self, name: str, answer: Answer) -> None:
@@ -101,6 +111,7 @@ class Control:
     def start(self) -> bool:
         """Listen. False, and one line in the log, where that is not possible: it is no reason not to run."""
         try:
+            self._path = _free(self._path)
             self._listener = _listen(self._path)
         except OSError as error:
             log.warning("`pylib wiring` and `pylib top` cannot ask this application: %s: %s", self._path, error)
@@ -130,6 +141,7 @@ class Control:
         try:
             loop.run()
         finally:
+            self._taps.close()
             for asker in list(self._askers.values()):
                 self._drop(asker)
             loop.unwatch(listener.fileno())
@@ -188,6 +200,19 @@ class Control:
             self._loop.unwatch(descriptor)
             asker.connection.close()
 
+    def _tap(self, request: Mapping[str, object]) -> object:
+        answer = self._taps.answer(request)
+        self._look_after_taps()
+        return answer
+
+    def _look_after_taps(self) -> None:
+        """While there are taps, and only then, look whether they are still wanted."""
+        self._taps.expire()
+        loop, timer = self._loop, self._tap_timer
+        if timer is not None:
+            timer.cancel()
+        self._tap_timer = loop.call_later(LEASE, self._look_after_taps) if loop is not None and self._taps.busy else None
+
     def _answer(self, line: bytes) -> bytes:
         try:
             request = msgspec.json.decode(line, type=dict[str, object])
@@ -210,16 +235,28 @@ class _Asker:
         self.answer = b""
 
 
+def _free(path: Path) -> Path:
+    """The path, or another where somebody listens already: a second application of this process in the same folder."""
+    for number in range(2, 2 + MOST_ASKERS):
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _short(path) as short:
+                connection.settimeout(ANSWER_TIMEOUT)
+                connection.connect(short)
+        except OSError:
+            return path
+        path = path.with_name(f"{os.getpid()}-{number}.sock")
+    return path
+
+
 def _listen(path: Path) -> socket.socket:
-    if len(os.fsencode(path)) >= _LONGEST_PATH:
-        raise OSError(errno.ENAMETOOLONG, f"its path has more than {_LONGEST_PATH - 1} bytes; set a shorter [app] state_dir")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # of a process of the same number that has ended
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         before = os.umask(0o177)
         try:
-            listener.bind(str(path))
+            with _short(path) as short:
+                listener.bind(short)
         finally:
             os.umask(before)
         listener.listen(MOST_ASKERS)
@@ -230,6 +267,24 @@ def _listen(path: Path) -> socket.socket:
             path.unlink()
         raise
     return listener
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """The path as a socket's address takes it. One that is too long goes by way of its open folder, where Linux has that."""
+    if len(os.fsencode(path)) < _LONGEST_PATH:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        short = f"/proc/self/fd/{folder}/{path.name}"
+        if not os.path.isdir(os.path.dirname(short)):
+            raise OSError(
+                errno.ENAMETOOLONG, f"its path has more than {_LONGEST_PATH - 1} bytes; set a shorter [app] state_dir"
+            )
+        yield short
+    finally:
+        os.close(folder)
 
 
 def _level(request: Mapping[str, object]) -> str:

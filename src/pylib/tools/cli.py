@@ -11,19 +11,24 @@ import sys
 from collections.abc import Sequence
 
 from pylib.errors import PylibError
-from pylib.tools import brokers, dead_letters
+from pylib.tools import brokers, dead_letters, top, wiring
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line, for ``main``, for shell completion and for the reference."""
+    whole = argparse.ArgumentParser(prog="pylib", description="Tools for applications built on pylib.")
+    whole.add_argument("--version", action="version", version=f"pylib {_version()}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in (wiring, top, brokers, dead_letters):
+        command.add_to(commands)
+    return whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``pylib``; returns the exit code. Wrong arguments raise SystemExit(2), as argparse does."""
-    parser = argparse.ArgumentParser(prog="pylib", description="Tools for applications built on pylib.")
-    parser.add_argument("--version", action="version", version=f"pylib {_version()}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    brokers.add_to(commands)
-    dead_letters.add_to(commands)
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         code = int(options.run(options))
         sys.stdout.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Final, TypeAlias, TypeVar
 
@@ -35,8 +35,8 @@ log = logging.getLogger("event_processor")
 URL_STORE: Final = "inproc://store"
 
 Result = TypeVar("Result")
-# What is stored together: an outcome, and what a meter's reading adds.
-Stored: TypeAlias = Outcome | tuple[Outcome, MeterRecord]
+# What is stored together or not at all: all that follows from one message, and what a meter's reading adds.
+Stored: TypeAlias = Outcome | tuple[Outcome | MeterRecord, ...]
 
 # How loud a rule's silence is. What says every few seconds that nothing follows is for debugging only.
 _LEVELS: Final[Mapping[str, int]] = {"too_old": logging.WARNING, "from_the_future": logging.WARNING}
@@ -48,6 +48,9 @@ _SHOWN: Final = frozenset(("mode", "setting", "online", "device", "entity"))
 SHOW_WITHIN: Final = 0.2
 #: Seconds after which timers are looked at again although none is due: the wall clock may have been set.
 LOOK_EVERY: Final = 30.0
+CATCH_UP: Final = 1.5
+"""Seconds after the start in which timers that came due while nobody was here wait for what the brokers have kept: a message
+that says that it was made before is heard before."""
 
 
 class EventProcessor(ZmqRelay):
@@ -75,8 +78,14 @@ class EventProcessor(ZmqRelay):
         self._loop: Loop | None = None
         self._show = show
         self._showing = False
+        self._catching_up = False
 
     # -- from any thread ---------------------------------------------------------------------------------------------
+
+    @property
+    def rules(self) -> int:
+        """How many rules there are."""
+        return len(self._engine.book.rules)
 
     def ask(self, request: Request) -> Future[Evaluation]:
         """Have something done, soon; the evaluation says what became of it. Any thread.
@@ -138,39 +147,51 @@ class EventProcessor(ZmqRelay):
             now = self.runtime.clock.time()
             outcomes = self._heard(Heard(at=now, message_id=new_id(), events=from_forwarded(message, now=now)))
         for outcome in outcomes:
-            self._tell(outcome[0] if isinstance(outcome, tuple) else outcome)
+            self._tell(*(outcome if isinstance(outcome, tuple) else (outcome,)))
             yield outcome
         self._arm()
 
     def _heard(self, heard: Heard) -> Iterator[Stored]:
         now = self.runtime.clock.time()
-        yield from self._engine.due(now)  # what was due before this message was heard
-        base = self._causes.base(heard)
+        # What was due before this message was heard, or, of what was kept for us, before it was made.
+        yield from self._engine.due(min(now, heard.at) if self._catching_up else now)
+        base = self._causes.base(heard, now)
         changes = heard.changes
         if any(change.scope in _WHO for change in changes):
             changes = (*changes, *self._engine.learn(changes, base, now).changes)
-        said: Sequence[Event | Availability] = (*heard.said, *heard.events)
-        for number, each in enumerate(said):
-            cause = f"{base}.{number}"
+        together: list[Outcome | MeterRecord] = []
+        failed: Exception | None = None
+        for cause, each in _parts(base, heard):
             if self._causes.decided(cause):
-                yield Outcome(cause=cause, at=now)
-            elif isinstance(each, Event) and each.kind == "meter":
-                yield self._metered(each, cause, now, changes)
-                changes = ()
-            else:
-                yield _with(changes, self._engine.take(each, cause, now))
-                changes = ()
+                together.append(Outcome(cause=cause, at=now))
+                continue
+            try:
+                if isinstance(each, Event) and each.kind == "meter":
+                    together += self._metered(each, cause, now, changes)
+                else:
+                    together.append(_with(changes, self._engine.take(each, cause, now)))
+            except Exception as error:  # what was decided before it is stored; the rest of the message is tried again
+                failed = error
+                break
+            self._causes.note(cause)
+            changes = ()
         if changes:
-            yield Outcome(cause=f"{base}.{len(said)}", at=now, changes=changes)
+            cause = f"{base}.more"
+            together.append(Outcome(cause=new_id() if self._causes.decided(cause) else cause, at=now, changes=changes))
+            self._causes.note(cause)
+        if together:
+            yield together[0] if len(together) == 1 and isinstance(together[0], Outcome) else tuple(together)
+        if failed is not None:
+            raise failed
 
-    def _metered(self, event: Event, cause: str, now: float, changes: tuple[Change, ...]) -> Stored:
+    def _metered(self, event: Event, cause: str, now: float, changes: tuple[Change, ...]) -> tuple[Outcome | MeterRecord, ...]:
         """A reading: measured first; the rules see what is believed, and the store what it adds."""
         measured = self._meters.take(event)
         if measured is None:  # no number, or older than what is known
-            return _with(changes, self._engine.take(event, cause, now))
+            return (_with(changes, self._engine.take(event, cause, now)),)
         changes = (*changes, measured.change(event.device))
         if measured.event is None:
-            return Outcome(cause=cause, at=now, event=event, changes=changes, decided=False)
+            return (Outcome(cause=cause, at=now, event=event, changes=changes, decided=False),)
         outcome = _with(changes, self._engine.take(measured.event, cause, now))
         return outcome, MeterRecord(cause=cause, reading=measured.reading, added=measured.added)
 
@@ -180,6 +201,7 @@ class EventProcessor(ZmqRelay):
             return
         now = self.runtime.clock.time()
         yield from self._engine.due(now)
+        self._causes.note(request.id)
         kind, _, name = request.about.partition(":")
         if request.what in ("enable", "disable") and kind == "schedule":
             yield self._switch_schedule(request, name, now)
@@ -213,13 +235,14 @@ class EventProcessor(ZmqRelay):
         """Watch the pipe, and deal with whatever came due while nobody was here."""
         super().arrange(loop)
         self._loop = loop
+        self._catching_up = True
         loop.post(self._begin)
         self._show_soon()
 
     def _arm(self) -> None:
         """Wake up when the next timer or schedule is due."""
         loop = self._loop
-        if loop is None:
+        if loop is None or self._catching_up:
             return
         dues = [due for due in (self._engine.next_due(), self._timetable.next_due()) if due is not None]
         due = min(dues, default=float("inf"))
@@ -236,6 +259,11 @@ class EventProcessor(ZmqRelay):
         # The rules may have been changed since the state was stored.
         self._send([self._engine.reload(self._engine.book, now, new_id())])
         self._send(self._scheduled(self._timetable.reconcile(None, now), now))
+        if self._loop is not None:
+            self._loop.call_later(CATCH_UP, self._caught_up)
+
+    def _caught_up(self) -> None:
+        self._catching_up = False
         self._ring()
 
     def _ring(self) -> None:
@@ -256,6 +284,7 @@ class EventProcessor(ZmqRelay):
             log.info("%s", note)
         for fired in due.fired:
             if not self._causes.decided(fired.cause):
+                self._causes.note(fired.cause)
                 yield self._fire(fired, now)
         if due.changes:
             yield Outcome(cause=new_id(), at=now, changes=due.changes)
@@ -291,12 +320,15 @@ class EventProcessor(ZmqRelay):
                 Request(id=f"{cause}.{number}", at=now, what=what, who=who, about=about, value=value), now
             )
 
-    def _tell(self, outcome: Outcome) -> None:
-        for evaluation in outcome.evaluations:
-            level = logging.INFO if evaluation.fired else _LEVELS.get(evaluation.reason, logging.DEBUG)
-            log.log(level, "%s", evaluation.explanation, extra={"reason": evaluation.reason})
-        if not self._showing and any(change.scope in _SHOWN for change in outcome.changes):
-            self._show_soon()
+    def _tell(self, *stored: Outcome | MeterRecord) -> None:
+        for outcome in stored:
+            if isinstance(outcome, MeterRecord):
+                continue
+            for evaluation in outcome.evaluations:
+                level = logging.INFO if evaluation.fired else _LEVELS.get(evaluation.reason, logging.DEBUG)
+                log.log(level, "%s", evaluation.explanation, extra={"reason": evaluation.reason})
+            if not self._showing and any(change.scope in _SHOWN for change in outcome.changes):
+                self._show_soon()
 
     def _show_soon(self) -> None:
         loop, show = self._loop, self._show
@@ -309,6 +341,15 @@ class EventProcessor(ZmqRelay):
 
         self._showing = True
         loop.call_later(SHOW_WITHIN, now)
+
+
+def _parts(base: str, heard: Heard) -> Iterator[tuple[str, Event | Availability]]:
+    """What a message says, each part with its cause. Who is there is told apart from what they say: a message that is
+    delivered again says the same, but need not be a sign of life once more."""
+    for number, said in enumerate(heard.said):
+        yield f"{base}.is{number}", said
+    for number, event in enumerate(heard.events):
+        yield f"{base}.{number}", event
 
 
 def _with(changes: tuple[Change, ...], outcome: Outcome) -> Outcome:

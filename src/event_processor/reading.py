@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from event_processor.causes import UNTAGGED
 from event_processor.domain.bodies import from_rabbitmq
 from event_processor.domain.heard import Heard, Raw, origin_of_message
 from pylib.brokers.identity import new_id
@@ -45,7 +46,7 @@ def read_rabbitmq(delivery: Delivery) -> Heard:
         at=now,
         message_id=delivery.message_id or new_id(),
         # A delivery tag belongs to one connection (AMQP 0-9-1 section 1.8.3.13), so it does not tell two equal messages apart.
-        origin=origin_of_message(0, delivery.address, delivery.body),
+        origin=UNTAGGED + origin_of_message(0, delivery.address, delivery.body),
         again=delivery.redelivered,
         events=from_rabbitmq(delivery.address, body, now=now),
     )

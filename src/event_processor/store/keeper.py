@@ -66,12 +66,14 @@ Result = TypeVar("Result")
 class Loaded(msgspec.Struct, frozen=True):
     """What a start finds in the store.
 
-    ``state`` is by scope and key, the values as JSON; ``causes`` are the latest ones that were decided, oldest first;
+    ``state`` is by scope and key, the values as JSON; ``causes`` are the latest ones that were decided, oldest first, and
+    ``times`` when each was;
     ``quarantined`` is where a damaged file was put, and ``problem`` what stands in the way of storing, if anything does.
     """
 
     state: Mapping[tuple[Scope, str], bytes] = {}
     causes: tuple[str, ...] = ()
+    times: tuple[float, ...] = ()
     quarantined: Path | None = None
     problem: str = ""
 
@@ -151,15 +153,15 @@ class Keeper:
             state: dict[tuple[Scope, str], bytes] = {
                 (row.scope, row.key): row.value.encode() for row in connection.execute(select(t.state))
             }
-            latest = select(t.events.c.cause).order_by(t.events.c.id.desc()).limit(MOST_CAUSES)
-            causes = tuple(connection.execute(latest).scalars())[::-1]
+            latest = select(t.events.c.cause, t.events.c.at).order_by(t.events.c.id.desc()).limit(MOST_CAUSES)
+            rows = connection.execute(latest).all()[::-1]
             connection.rollback()
         except StoreInUse:
             raise  # two hubs on one file is a mistake, and no bad day
         except (SQLAlchemyError, StoreUnavailable, OSError) as error:
             self._fail(error)
             return Loaded(quarantined=self._quarantined, problem=self._problem)
-        return Loaded(state, causes, self._quarantined)
+        return Loaded(state, tuple(row.cause for row in rows), tuple(row.at for row in rows), self._quarantined)
 
     def store(self, rows: Sequence[OutcomeRows], records: Sequence[Record] = ()) -> Stored:
         """Store a batch, or keep it for later."""

@@ -200,7 +200,7 @@ def _states(loaded: Loaded, wanted: Scope) -> dict[str, bytes]:
 
 def _causes(loaded: Loaded) -> Causes:
     causes = Causes()
-    causes.restore(loaded.causes)
+    causes.restore(loaded.causes, loaded.times)
     return causes
 
 

@@ -192,7 +192,9 @@ class ZmqRelay(LoopThread, Closable):
     def _relay(self, most: int) -> None:
         """A batch through ``process``. The common case, one message in and one out, hands the receipts on untouched."""
         socket, sink, process, member = self.socket, self._sink, self.process, self.member
-        monotonic = self.runtime.clock.monotonic
+        monotonic, hops = self.runtime.clock.monotonic, self.runtime.receipts.hops
+        if hops is not None:
+            process = hops.around(self.name, process)
         for _ in range(most):
             try:
                 message, carried = socket.take()
@@ -214,13 +216,14 @@ class ZmqRelay(LoopThread, Closable):
                 settle_handling()
 
     def _call_process_message(self, most: int) -> None:
-        socket, member, monotonic = self.socket, self.member, self.runtime.clock.monotonic
+        socket, member, monotonic, hops = self.socket, self.member, self.runtime.clock.monotonic, self.runtime.receipts.hops
+        process_message = self.process_message if hops is None else hops.taking(self.name, self.process_message)
         for _ in range(most):
             if not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
                 break
             member.busy_since = monotonic()
             try:
-                self.process_message(self._sink)
+                process_message(self._sink)
             except MessageError as error:
                 self._failed(error)
         settle_handling()
@@ -262,9 +265,11 @@ class ZmqWorker(LoopThread, Closable):
         loop.stop()
 
     def _serve(self) -> None:
+        hops = self.runtime.receipts.hops
+        answer = self.process_message if hops is None else hops.around(self.name, self.process_message)
         for message in self._requests():
             try:
-                self.socket.send_pyobj(self.process_message(message=message))
+                self.socket.send_pyobj(answer(message=message))
             except ContextTerminated:
                 raise
             except Exception as error:

@@ -225,6 +225,8 @@ class Outbox:
             return
         kind, ident = step.kind, step.id
         receipt = self._receipts.open(lambda settled: self._on_settled(kind, ident, settled), label=step.address)
+        if self._receipts.hops is not None and ticket is not None:
+            self._receipts.hops.inherit(receipt, ticket.receipts)
         if ticket is None or ticket.stored:
             lane.in_flight[ident] = ticket
             carried: tuple[Receipt, ...] = (receipt,)

@@ -101,6 +101,8 @@ class StoreWriter(LoopThread, Closable):
         self._tasks: deque[Callable[[], None]] = deque()
         self._noting = self._syncing = self._ending = False
         self._retry = FIRST_RETRY
+        # Told, on this thread, of outcomes that were decided, after their commit. Must neither block nor raise.
+        self.on_stored: Callable[[list[Outcome]], None] | None = None
 
     # -- from any thread ---------------------------------------------------------------------------------------------
 
@@ -226,13 +228,23 @@ class StoreWriter(LoopThread, Closable):
         since = self.runtime.clock.monotonic()
         for number, entry in enumerate(entries):
             try:
-                self._send_on(entry, written, since)
+                self._hop(entry, written, since)
             except BaseException as error:  # it ends while it waits for room: what is left is delivered again
                 for receipts, _, _ in entries[number + 1 :]:
                     for receipt in receipts:
                         receipt.fail(error)
                 raise
+        if self.on_stored is not None:
+            self.on_stored([rows.outcome for _, all_rows, _ in entries for rows in all_rows])
         self._look_after()
+
+    def _hop(self, entry: _Entry, written: Stored, since: float) -> None:
+        hops = self.runtime.receipts.hops
+        if hops is None:
+            self._send_on(entry, written, since)
+        else:
+            with hops.hop(self.name, receipts=entry[0]):
+                self._send_on(entry, written, since)
 
     def _send_on(self, entry: _Entry, written: Stored, since: float) -> None:
         """The steps of one message; its deliveries are let go of here, by the outbox, or with the steps."""

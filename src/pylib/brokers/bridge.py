@@ -64,7 +64,8 @@ class Bridge:
         self._who = who
         self._on_lost = on_lost
         self._on_ready = on_ready
-        self._outflow = Outflow(loop, port, sources, encode, who, spool) if encode is not None else None
+        hops = receipts.hops if receipts is not None else None
+        self._outflow = Outflow(loop, port, sources, encode, who, spool, hops) if encode is not None else None
         self._inflow: Inflow | None = None
         if sinks and route is not None and receipts is not None:
             self._inflow = Inflow(loop, port, sinks, receipts, route, who, order_key)

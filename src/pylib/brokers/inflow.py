@@ -16,6 +16,7 @@ from pylib.brokers.port import Delivery, Port
 from pylib.brokers.retrying import Retrying
 from pylib.brokers.turns import OutOfTurn
 from pylib.errors import MessageError, Rejected
+from pylib.runtime.hops import Hops
 from pylib.runtime.loop import Loop
 from pylib.runtime.receipts import Receipt, Receipts
 from pylib.runtime.sockets import Socket
@@ -68,6 +69,7 @@ class Inflow:
         self._port = port
         self._ends = {name: PipeEnd(loop, socket, receipts, who) for name, socket in sinks.items()}
         self._receipts = receipts
+        self._hops = receipts.hops
         self._route = route
         self._who = who
         self._order_key = order_key
@@ -101,6 +103,8 @@ class Inflow:
     def take(self, delivery: Delivery) -> None:
         """A delivery has arrived."""
         self.received += 1
+        if self._hops is not None:
+            delivery = self._traced(self._hops, delivery)
         try:
             self._check_life(delivery)
             legs = self._route(delivery)
@@ -146,6 +150,10 @@ class Inflow:
             self._retrying.close()
             self._lines.retrying = self._retrying = None
 
+    def _traced(self, hops: Hops, delivery: Delivery) -> Delivery:
+        """The delivery with its trace among its headers: so it is in the retry store too, and before the handler."""
+        return _with_headers(delivery, hops.arrived(self._who, self._port.name, delivery.address, delivery.headers))
+
     # -- out into the pipes ------------------------------------------------------------------------------------------
 
     def _check_life(self, delivery: Delivery) -> None:
@@ -156,6 +164,8 @@ class Inflow:
 
     def _push(self, leg: Leg, frame: bytes) -> None:
         receipt = self._receipts.open(self._settled, leg, leg.delivery.address)
+        if self._hops is not None:
+            self._hops.carry(receipt, leg.delivery.headers)
         frame = self._receipts.enclose(frame, receipt)
         if not self._ends[leg.route].send(frame, droppable=leg.entry is None and not leg.letter):
             self._receipts.open_receipts.pop(receipt.ident, None)

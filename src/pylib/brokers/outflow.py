@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+import msgspec
 import zmq
 from zmq.error import Again, ZMQError
 
@@ -15,6 +16,7 @@ from pylib.brokers.spooling import Spooling
 from pylib.delivery.spool import Spool
 from pylib.errors import DecodeError, MessageError, PylibError, Rejected
 from pylib.runtime.here import HERE
+from pylib.runtime.hops import Held, Hops
 from pylib.runtime.loop import READ, Loop
 from pylib.runtime.receipts import Receipt
 from pylib.runtime.sockets import Socket
@@ -36,8 +38,9 @@ class Outflow:
     """
 
     def __init__(
-        self, loop: Loop, port: Port, sources: Sequence[Socket], encode: Encode, who: str, spool: Spool | None = None
-    ) -> None:
+        self, loop: Loop, port: Port, sources: Sequence[Socket], encode: Encode, who: str, spool: Spool | None = None,
+        hops: Hops | None = None,
+    ) -> None:  # fmt: skip
         self._loop = loop
         self._spooling = Spooling(loop, port, spool, self._settle, self.room, who) if spool is not None else None
         # Where messages go: the port, or the spool at its door.
@@ -45,6 +48,8 @@ class Outflow:
         self._sources = tuple(sources)
         self._encode = encode
         self._who = who
+        self._hops = hops
+        self._broker = port
         self._watching = False
         self.sent = 0
         self.refused = 0
@@ -116,14 +121,22 @@ class Outflow:
             self._unwatch()
 
     def _publish(self, message: object, receipts: tuple[Receipt, ...]) -> None:
+        held: tuple[Held, ...] = receipts
         try:
             outgoing = self._encode(message)
-            self._port.publish(outgoing, receipts)
+            if self._hops is not None:
+                outgoing, held = self._traced(self._hops, outgoing, receipts)
+            self._port.publish(outgoing, held)
             self.sent += 1
         except MessageError as error:
-            self._settle(receipts, _named(error, message))
+            self._settle(held, _named(error, message))
         except Exception as error:  # whatever an encoder trips over must not cost the thread: the message is at fault
-            self._settle(receipts, _named(Rejected(f"{type(error).__name__}: {error}"), message))
+            self._settle(held, _named(Rejected(f"{type(error).__name__}: {error}"), message))
+
+    def _traced(self, hops: Hops, message: Outgoing, receipts: tuple[Receipt, ...]) -> tuple[Outgoing, tuple[Held, ...]]:
+        """The message with its trace among its headers, and one more who waits for its outcome: the span of its way out."""
+        headers, span = hops.leaving(self._who, self._broker.name, message.address, message.headers, receipts)
+        return msgspec.structs.replace(message, headers=headers), (*receipts, span)
 
     def outcome(self, token: object, error: Exception | None) -> None:
         """What became of a message at the port."""
@@ -132,7 +145,7 @@ class Outflow:
         elif isinstance(token, tuple):
             self._settle(token, error)
 
-    def _settle(self, receipts: tuple[Receipt, ...], error: Exception | None) -> None:
+    def _settle(self, receipts: tuple[Held, ...], error: Exception | None) -> None:
         """A message has its outcome: settle the receipts that it carried."""
         if error is None:
             for receipt in receipts:

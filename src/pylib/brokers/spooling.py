@@ -11,14 +11,14 @@ import msgspec
 
 from pylib.brokers.port import Outgoing, Port
 from pylib.delivery.spool import Spool, SpoolBroken, SpoolFull
+from pylib.runtime.hops import Held
 from pylib.runtime.loop import Loop
-from pylib.runtime.receipts import Receipt
 
 __all__ = ["Spooling"]
 
 log = logging.getLogger("pylib.spool")
 
-Receipts = tuple[Receipt, ...]
+Receipts = tuple[Held, ...]
 Settle = Callable[[Receipts, "Exception | None"], None]
 
 # Messages taken from the pipes per wake-up while they go to disk: one commit, one fsync.

@@ -20,8 +20,9 @@ from typing import Final, Literal, TextIO
 
 import msgspec
 
-from pylib.config import app_config, redact
+from pylib.config import app_config
 from pylib.errors import ConfigError
+from pylib.observe.scrub import scrub
 
 __all__ = [
     "JsonFormatter",
@@ -140,24 +141,24 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
 
 class RedactionFilter(logging.Filter):
-    """Removes the password of every URL from message, extras and exception. Add it to handlers of your own as well."""
+    """Removes secrets (``pylib.observe.scrub``) from message, extras and exception. Add it to handlers of your own as well."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record where it has something to hide; records are always kept."""
         message = _message(record)
-        clean = redact(message)
+        clean = scrub(message)
         if clean != message:
             record.msg, record.args = clean, None
         if record.exc_info and record.exc_info[0] is not None and not record.exc_text:
             record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
         if record.exc_text:
-            record.exc_text = redact(record.exc_text)
+            record.exc_text = scrub(record.exc_text)
         if record.stack_info:
-            record.stack_info = redact(record.stack_info)
+            record.stack_info = scrub(record.stack_info)
         for name, value in _extras(record).items():
             if not isinstance(value, int | float | None):
                 text = value if isinstance(value, str) else repr(value)
-                clean = redact(text)
+                clean = scrub(text)
                 if clean != text:
                     record.__dict__[name] = clean
         return True
@@ -242,7 +243,7 @@ def _message(record: logging.LogRecord) -> str:
 
 def _exception(record: logging.LogRecord) -> str:
     if not record.exc_text and record.exc_info and record.exc_info[0] is not None:
-        record.exc_text = redact("".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
+        record.exc_text = scrub("".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
     return "\n".join(filter(None, (record.exc_text, record.stack_info)))
 
 

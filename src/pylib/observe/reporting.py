@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
 
-from pylib.config import app_config, redact
-from pylib.errors import ConfigError
+from pylib.config import app_config
+from pylib.errors import ConfigError, MessageError
 from pylib.observe.logging import log
+from pylib.observe.scrub import known_secrets, scrub_report
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from sentry_sdk.types import Event, Hint
+    from sentry_sdk.types import Breadcrumb, Event, Hint
 
 __all__ = ["configure_reporting", "flush", "report"]
+
+#: What nobody has to be told of by a crash report. Every ``DependencyError`` is a ``ResourceWarning``.
+EXPECTED: Final = (ResourceWarning, MessageError)
 
 
 def configure_reporting(dsn: str | None = None) -> bool:
@@ -44,7 +49,8 @@ def configure_reporting(dsn: str | None = None) -> bool:
             include_local_variables=False,
             # flush() in the stop's last stage has waited already; waiting again at exit would break the stop's bound.
             shutdown_timeout=0,
-            before_send=_without_passwords,
+            before_send=_filter(known_secrets(app_config)),
+            before_breadcrumb=lambda crumb, hint: cast("Breadcrumb", scrub_report(crumb)),
             integrations=[AtexitIntegration(callback=lambda pending, timeout: None)],
         )
     except BadDsn:
@@ -57,14 +63,15 @@ def configure_reporting(dsn: str | None = None) -> bool:
 def report(exception: BaseException, *, thread: str | None = None, topic: str | None = None) -> None:
     """Tell the operator about an exception that nobody expected. Never blocks and never raises; any thread.
 
-    A ``ResourceWarning`` (a dependency that is away) is no crash: one warning line, and no report.
+    What was to be expected is no crash: one warning line, and no report. That is a dependency that is away
+    (``DependencyError`` and any other ``ResourceWarning``) and a message that is at fault itself (``MessageError``).
 
     :param thread: name of the thread it happened in; the calling thread's if not given.
     :param topic: topic or routing key of the message that was being handled.
     """
     name = thread or threading.current_thread().name
     extra = {"failed_thread": name} | ({"topic": topic} if topic is not None else {})
-    if isinstance(exception, ResourceWarning):
+    if isinstance(exception, EXPECTED):
         log.warning("%s", exception, extra=extra)
         return
     sentry = _sentry()
@@ -98,18 +105,16 @@ def _capture(exception: BaseException, thread: str, topic: str | None) -> None:
         log.warning("crash report could not be queued: %s", error)
 
 
-def _without_passwords(event: Event, hint: Hint) -> Event:
-    return cast("Event", _redacted(event))
+def _filter(secrets: tuple[str, ...]) -> Callable[[Event, Hint], Event | None]:
+    """What leaves: nothing that was to be expected, and of the rest neither bodies nor secrets."""
 
+    def before_send(event: Event, hint: Hint) -> Event | None:
+        raised = hint.get("exc_info")
+        if raised is not None and isinstance(raised[1], EXPECTED):
+            return None
+        return cast("Event", scrub_report(event, secrets))
 
-def _redacted(value: object) -> object:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {name: _redacted(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redacted(entry) for entry in value]
-    return value
+    return before_send
 
 
 def _sentry() -> ModuleType | None:

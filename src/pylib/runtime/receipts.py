@@ -18,6 +18,8 @@ from pylib.runtime.here import HERE
 if TYPE_CHECKING:
     from typing import Self
 
+    from pylib.runtime.hops import Hops
+
 __all__ = ["MARK", "Receipt", "Receipts", "fail_handling", "hold", "settle", "settle_handling"]
 
 # A frame that carries receipts ends with their ids, 8 bytes each, a count byte and this mark. Pickles end with b"." and
@@ -33,7 +35,10 @@ class Receipt:
     registry's lock is held.
     """
 
-    __slots__ = ("_holders", "_on_settled", "_registry", "error", "ident", "label", "opened", "token")
+    __slots__ = ("_holders", "_on_settled", "_registry", "error", "ident", "label", "opened", "token", "trace")
+
+    #: What a tracer hangs on it; set, and looked at, only where there is one.
+    trace: object
 
     def __init__(
         self, registry: Receipts, ident: int, on_settled: Callable[[Receipt], None], token: object, label: str
@@ -78,12 +83,14 @@ class Receipt:
 class Receipts:
     """The receipts of one runtime that are not settled yet."""
 
-    __slots__ = ("_ids", "lock", "open_receipts")
+    __slots__ = ("_ids", "hops", "lock", "open_receipts")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._ids = itertools.count(1)
         self.open_receipts: dict[int, Receipt] = {}
+        # Who wants to hear of every hop of a message; None, and then free, by default.
+        self.hops: Hops | None = None
 
     def open(self, on_settled: Callable[[Receipt], None], token: object = None, label: str = "") -> Receipt:
         """A new receipt with the caller as its only holder. ``label`` names the delivery in reports (its topic)."""
@@ -160,7 +167,10 @@ class Receipts:
                 else:
                     receipt.fail(bundle.error)
 
-        return (self.open(pass_on, label=held[0].label),)
+        bundle = self.open(pass_on, label=held[0].label)
+        if self.hops is not None:
+            self.hops.inherit(bundle, held)
+        return (bundle,)
 
 
 def settle_handling() -> None:

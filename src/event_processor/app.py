@@ -11,9 +11,11 @@ import logging
 import re
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from event_processor.causes import Causes
+from event_processor.discovery.announce import HubView, announcement_topic
 from event_processor.discovery.commands import command
 from event_processor.discovery.discovery import CONVENTIONS, Discovery
 from event_processor.discovery.templates import Templates
@@ -31,17 +33,22 @@ from event_processor.metering import Meters
 from event_processor.notify.notifier import Notifier
 from event_processor.notify.targets import load_targets
 from event_processor.notify.telling import Teller
+from event_processor.presence import URL_PRESENCE, Presence, concerns, read_announced, setting_of, view_of
 from event_processor.processor import URL_STORE, EventProcessor
 from event_processor.reading import raw_mqtt, read_rabbitmq
-from event_processor.settings import HubSettings, read_rules
+from event_processor.settings import HubSettings, read_rules, with_rules
 from event_processor.settings.connecting import addresses, tls_options
+from event_processor.steering import StoreProblems, offer
 from event_processor.store.keeper import Loaded
 from event_processor.store.retention import Limits, Sweep
 from event_processor.store.writer import StoreWriter
 from pylib.app import AppThread
+from pylib.brokers.inflow import Route
+from pylib.brokers.port import Delivery
 from pylib.config import app_config
 from pylib.config.folders import state_folder
 from pylib.mqtt import MqttSubscriber, Will
+from pylib.observe.control import Control, control_path
 from pylib.rabbit import RabbitMQRelay, Reconnect, ZMQListener
 from pylib.runtime.runtime import Runtime
 from pylib.zmq import URL_HEARTBEAT_NANNY, URL_RABBIT_MQ_PUBLISHER
@@ -77,12 +84,16 @@ class Hub:
         loaded = self.writer.load()
         changes = [Change(scope, key, value) for (scope, key), value in loaded.state.items()]
         file = read_rules(settings)
+        group = house.group or device
+        status = f"event_processor/{re.sub(r'[+#/]', '-', group)}/status"
+        view = HubView(id=group, prefix=house.discovery_prefix, availability=status)
         self.processor = EventProcessor(
             _engine(settings, file, loaded, changes),
             _timetable(settings, loaded),
             Meters(settings.meters, _states(loaded, "meter"), house.timezone),
             _causes(loaded),
             sink_zmq_url=URL_STORE,
+            show=lambda engine: self.presence.show(view_of(engine, view)),
         )
         folder = state_folder(application="event-processor")
         teller = Teller(URL_STORE)
@@ -118,33 +129,47 @@ class Hub:
             reconnect=reconnect,
             on_ready=lambda: self._arrived("RabbitMQ"),
         )
-        status = f"event_processor/{re.sub(r'[+#/]', '-', house.group or device)}/status"
-        discovery = _discovery(settings, changes)
+        discovery = _discovery(settings, changes, own=announcement_topic(view))
+        self.presence = Presence(
+            view,
+            read_announced(loaded.state.get(("setting", setting_of(view)))),
+            wanted=house.discovery and house.announce,
+            link=lambda: None if (link := subscriber.member.link) is None else link(),
+        )
         subscriber = MqttSubscriber(
             mqtt_addresses,
-            (*settings.subscriptions, *outside(settings.subscriptions, discovery.filters)),
-            sink_url=URL_HEARTBEAT_NANNY,
+            (*settings.subscriptions, *outside(settings.subscriptions, (*discovery.filters, *self.presence.filters))),
+            sink_urls={"": URL_HEARTBEAT_NANNY, "presence": URL_PRESENCE},
+            route=_route(status, concerns(view)),
             client_id=settings.client_id,
-            decode=raw_mqtt(own_topic=status),
             birth=Will(status, b"online"),
             last_will=Will(status, b"offline"),
             tls=tls_options(settings.mqtt),
             reconnect=reconnect,
-            on_ready=lambda: self._arrived("MQTT"),
+            on_ready=self._listens,
         )
         self.heartbeats = _heartbeats(settings, discovery, changes, subscriber)
         self.threads: tuple[AppThread, ...] = (
-            relay, notifier, self.writer, self.processor, self.heartbeats, listener, subscriber
+            relay, notifier, self.writer, self.processor, self.presence, self.heartbeats, listener, subscriber
         )  # fmt: skip
+        self.control = Control(runtime, control_path(folder), StoreProblems(self.writer.health))
+        offer(
+            self.control, self.processor, self.writer, lambda: rulebook(settings, read_rules(with_rules(settings, app_config)))
+        )
 
     def start(self) -> None:
         """Start the threads. Returns at once: the connections come by themselves; the last one sets ``ready``."""
         for thread in self.threads:
             thread.start()
+        self.control.start()
 
     def wait(self) -> None:
         """Sleep until somebody asks for the stop."""
         self.runtime.latch.wait()
+
+    def _listens(self) -> None:
+        self.presence.connected()
+        self._arrived("MQTT")
 
     def _arrived(self, who: str) -> None:
         """A connection is up. Called on the connection's thread, also when it came back."""
@@ -204,11 +229,23 @@ def _causes(loaded: Loaded) -> Causes:
     return causes
 
 
-def _discovery(settings: HubSettings, changes: list[Change]) -> Discovery:
+def _route(own_topic: str, for_presence: Callable[[str], bool]) -> Route:
+    """What goes down which pipe: what is meant for the hub itself, and what devices say."""
+    take = raw_mqtt(own_topic=own_topic)
+
+    def route(delivery: Delivery) -> Sequence[tuple[str, object]]:
+        raw = take(delivery)
+        return () if raw is None else (("presence" if for_presence(raw.topic) else "", raw),)
+
+    return route
+
+
+def _discovery(settings: HubSettings, changes: list[Change], own: str) -> Discovery:
     registry = Registry()
     registry.restore(changes)
     conventions = CONVENTIONS if settings.house.discovery else ("seed",)
-    return Discovery(registry, mappings=settings.mappings, conventions=conventions, prefix=settings.house.discovery_prefix)
+    prefix = settings.house.discovery_prefix
+    return Discovery(registry, mappings=settings.mappings, conventions=conventions, prefix=prefix, own=(own,))
 
 
 def _heartbeats(

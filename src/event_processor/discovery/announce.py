@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -34,10 +34,16 @@ class Message(NamedTuple):
 
 
 class HubRule(msgspec.Struct, frozen=True):
-    """A rule, and whether it is switched on."""
+    """A rule, and whether it is switched on. ``id`` is what its topics are made of; without one, its name."""
 
     name: str
     enabled: bool
+    id: str = ""
+
+    @property
+    def slug(self) -> str:
+        """Its level of a topic."""
+        return slug_of(self.id or self.name)
 
 
 class HubDevice(msgspec.Struct, frozen=True):
@@ -49,7 +55,8 @@ class HubDevice(msgspec.Struct, frozen=True):
 
 
 class HubView(msgspec.Struct, frozen=True, kw_only=True):
-    """What Home Assistant is to see. ``id`` is the hub's own, the same for all hubs of a standby set."""
+    """What Home Assistant is to see. ``id`` is the hub's own, the same for all hubs of a standby set; ``availability`` is the
+    topic of the connection's last will, where it is not one of these."""
 
     id: str
     name: str = "Event hub"
@@ -62,6 +69,7 @@ class HubView(msgspec.Struct, frozen=True, kw_only=True):
     buttons: tuple[str, ...] = ()
     prefix: str = "homeassistant"
     base: str = "event-processor"
+    availability: str = ""
 
 
 class Asked(NamedTuple):
@@ -100,7 +108,7 @@ def components(view: HubView) -> dict[str, dict[str, object]]:
         add("select", "mode", "Mode", "mode", options=list(view.modes), icon="mdi:shield-home")
     add("switch", "maintenance", "Maintenance", "maintenance", entity_category="config")
     for rule in view.rules:
-        slug = slug_of(rule.name)
+        slug = rule.slug
         add("switch", f"rule_{slug}", rule.name, f"rule/{slug}", entity_category="config", icon="mdi:script-text")
     for button in view.buttons:
         add("button", f"button_{slug_of(button)}", button, f"button/{slug_of(button)}", shown=False)
@@ -152,7 +160,7 @@ def _states(view: HubView) -> dict[str, str]:
     if view.modes:
         made[f"{base}/mode/state"] = view.mode
     for rule in view.rules:
-        made[f"{base}/rule/{slug_of(rule.name)}/state"] = _word(rule.enabled)
+        made[f"{base}/rule/{rule.slug}/state"] = _word(rule.enabled)
     for device in view.devices:
         made[f"{base}/device/{slug_of(device.id)}/state"] = "None" if device.online is None else _word(device.online)
     return made
@@ -160,7 +168,7 @@ def _states(view: HubView) -> dict[str, str]:
 
 def last_will(view: HubView) -> Message:
     """What the broker is to say when the hub is gone."""
-    return Message(f"{view.base}/{slug_of(view.id)}/availability", "offline", True)
+    return Message(view.availability or f"{view.base}/{slug_of(view.id)}/availability", "offline", True)
 
 
 def command_filters(view: HubView) -> tuple[str, ...]:
@@ -188,15 +196,11 @@ def read_command(view: HubView, topic: str, body: bytes, *, retained: bool) -> A
         return Asked("mode", "", value)
     if what == "maintenance" and not slug and value in ("ON", "OFF"):
         return Asked("maintenance", "", value)
-    if what == "rule" and value in ("ON", "OFF") and slug in _slugs(rule.name for rule in view.rules):
+    if what == "rule" and value in ("ON", "OFF") and slug in {rule.slug for rule in view.rules}:
         return Asked("rule", slug, value)
-    if what == "button" and slug in _slugs(view.buttons):
+    if what == "button" and slug in map(slug_of, view.buttons):
         return Asked("button", slug, value)
     return None
-
-
-def _slugs(names: Iterable[str]) -> set[str]:
-    return {slug_of(name) for name in names}
 
 
 def _word(on: bool) -> str:

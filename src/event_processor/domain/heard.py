@@ -6,7 +6,6 @@ Raw  --(who is it, is it alive)-->  Heard  --(what follows)-->  Outcome
 from __future__ import annotations
 
 import hashlib
-
 from typing import ClassVar
 
 import msgspec

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from event_processor.settings.reading import HubSettings, load, read_rules
-from event_processor.settings.sections import House, MqttSettings, RabbitSettings, Timing
+from event_processor.settings.reading import HubSettings, load, place_of_rules, read_rules, with_rules
+from event_processor.settings.sections import House, MqttSettings, RabbitSettings, Timing, WebSection
 
-__all__ = ["House", "HubSettings", "MqttSettings", "RabbitSettings", "Timing", "load", "read_rules"]
+__all__ = [
+    "House", "HubSettings", "MqttSettings", "RabbitSettings", "Timing", "WebSection", "load", "place_of_rules", "read_rules",
+    "with_rules",
+]  # fmt: skip

@@ -1,6 +1,6 @@
 """The hub's settings, read once from ``app.conf`` and its overrides, checked as a whole before anything is opened.
 
-Sections: ``[rabbitmq]``, ``[mqtt]``, ``[hub]``, ``[links]``, ``[type_links]``, and one ``[output:<name>]``,
+Sections: ``[rabbitmq]``, ``[mqtt]``, ``[hub]``, ``[web]``, ``[links]``, ``[type_links]``, and one ``[output:<name>]``,
 ``[meter:<device>]``, ``[mapping:<name>]`` or ``[schedule:<name>]`` for each of these. ``examples/app.conf`` shows and
 explains them all.
 """
@@ -33,12 +33,13 @@ from event_processor.settings.sections import (
     RabbitSettings,
     ScheduleSection,
     Section,
+    WebSection,
     split_list,
 )
 from pylib.config import AppConfig, load_settings
 from pylib.errors import ConfigError
 
-__all__ = ["HubSettings", "load", "read_rules"]
+__all__ = ["HubSettings", "load", "place_of_rules", "read_rules", "with_rules"]
 
 V = TypeVar("V")
 
@@ -51,6 +52,7 @@ class HubSettings(Section):
     rabbitmq: RabbitSettings
     mqtt: MqttSettings
     house: House
+    web: WebSection
     policy: Policy
     links: tuple[Rule, ...]
     rules_path: Path | None
@@ -79,6 +81,7 @@ def load(config: AppConfig) -> HubSettings:
         rabbitmq=rabbitmq,
         mqtt=mqtt,
         house=house,
+        web=load_settings(WebSection, "web", config),
         policy=policy,
         links=tuple(rules_of_policy(policy)),
         outputs=tuple({each.name.lower(): each for each in (*outputs_of_policy(policy), *described)}.values()),
@@ -122,13 +125,19 @@ def read_rules(settings: HubSettings) -> RuleFile:
         raise ConfigError(f"{path}: the rules cannot be read ({error}).") from None
 
 
+def with_rules(settings: HubSettings, config: AppConfig) -> HubSettings:
+    """The same settings with the file of rules that is there by now."""
+    return settings.model_copy(update={"rules_path": _rules_path(settings.house, config)})
+
+
+def place_of_rules(house: House, config: AppConfig) -> Path:
+    """Where the rules are, or would be: the file that is named, else ``rules.toml`` beside the settings file."""
+    return (Path(config.path).parent / Path(house.rules or "rules.toml").expanduser()).absolute()
+
+
 def _rules_path(house: House, config: AppConfig) -> Path | None:
-    """The file of rules: the one that is named, else ``rules.toml`` beside the settings file where there is one."""
-    beside = Path(config.path).parent
-    if house.rules:
-        return (beside / Path(house.rules).expanduser()).absolute()
-    found = (beside / "rules.toml").absolute()
-    return found if found.is_file() else None
+    found = place_of_rules(house, config)
+    return found if house.rules or found.is_file() else None
 
 
 def _limits(section: str, config: AppConfig) -> MeterLimits:

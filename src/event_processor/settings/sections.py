@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address, ip_network
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, field_validator, model_validator
 
 __all__ = [
     "House", "MappingSection", "MeterSection", "MqttSettings", "OutputSection", "RabbitSettings", "ScheduleSection",
-    "Section", "Timing", "split_list",
+    "Section", "Timing", "WebSection", "split_list",
 ]  # fmt: skip
 
 _EXCHANGE = r"^[\w.:-]{1,200}$"
@@ -77,6 +78,7 @@ class Timing(Section):
 class House(Timing):
     """``[hub]``, all of it: also where the hub is, what it keeps and where, and whether others stand in for it.
 
+    ``announce``: whether Home Assistant sees the hub as a device, which needs ``discovery``.
     ``group`` names the hubs that stand in for each other; ``rules`` is the file with further rules, and ``database`` a file or
     a URL of PostgreSQL. Empty means: beside the settings file (rules.toml, where there is one), in the state folder.
     """
@@ -87,6 +89,7 @@ class House(Timing):
     rules: str = ""
     database: str = Field(default="", repr=False)
     discovery: bool = True
+    announce: bool = True
     discovery_prefix: str = Field(default="homeassistant", pattern=r"^[\w/-]{1,100}$")
     group: str = Field(default="", pattern=r"^[\w.-]{0,100}$")
     keep_days: float = Field(default=90.0, gt=0)
@@ -106,6 +109,69 @@ class House(Timing):
     def zone(self) -> ZoneInfo:
         """The time zone of the house."""
         return ZoneInfo(self.timezone)
+
+
+class WebSection(Section):
+    """``[web]``: the dashboard and the API, and who may reach them.
+
+    ``enabled`` is left empty for: where the extra ``web`` is installed. ``hosts`` are further names under which a browser may
+    ask for it, ``trusted_proxies`` addresses or networks of proxies whose ``X-Forwarded-*`` is believed. A session ends
+    ``session_hours`` after the login, and after ``idle_hours`` in which nobody used it.
+    """
+
+    enabled: bool | None = None
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=255)
+    port: int = Field(default=8080, ge=0, le=65535)
+    tls_cert: FilePath | None = None
+    tls_key: FilePath | None = Field(default=None, repr=False)
+    trusted_proxies: str = ""
+    hosts: str = ""
+    session_hours: float = Field(default=336.0, gt=0, le=8760)
+    idle_hours: float = Field(default=48.0, gt=0, le=8760)
+
+    @field_validator("enabled", mode="before")
+    @classmethod
+    def _perhaps(cls, written: object) -> object:
+        return None if written == "" else written
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, written: str) -> str:
+        for each in split_list(written):
+            try:
+                ip_network(each, strict=False)
+            except ValueError:
+                raise ValueError(f"{each!r} is no address or network such as 172.16.0.0/12") from None
+        return written
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """The proxies that are believed."""
+        return tuple(split_list(self.trusted_proxies))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Further names of this machine, in lower case."""
+        return tuple(name.lower() for name in split_list(self.hosts))
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
+
+    @model_validator(mode="after")
+    def _safe(self) -> WebSection:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: set both or neither")
+        if self.enabled is not False and not self.loopback and self.tls_cert is None and not self.proxies:
+            raise ValueError(
+                f"host: {self.host} can be reached by others, and without TLS they could read passwords on the way: set "
+                "tls_cert and tls_key, or trusted_proxies to the proxy that does TLS, or host = 127.0.0.1"
+            )
+        return self
 
 
 class MappingSection(Section):

@@ -1,0 +1,82 @@
+"""What a running hub can be asked through its control socket, besides what every application answers.
+
+reload     read the file of rules again; ``{"rules": 12, "said": [...]}``
+request    do something; ``{"done": true, "text": "..."}``
+store      how the store is
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from event_processor.domain.prompts import Request
+from event_processor.domain.rulebook import Rulebook
+from event_processor.processor import EventProcessor
+from event_processor.store.writer import StoreHealth, StoreWriter
+from pylib.brokers.identity import new_id
+from pylib.errors import PylibError
+from pylib.observe.control import Control
+from pylib.observe.health import Problem
+
+__all__ = ["StoreProblems", "offer"]
+
+#: Seconds within which the hub does what it is asked for, or says that it is busy.
+DONE_WITHIN: Final = 4.0
+
+
+class _Wish(msgspec.Struct):
+    """A request as it is asked for."""
+
+    what: str
+    about: str = ""
+    value: object = None
+    who: str = "Somebody at the command line"
+    id: str = ""
+
+
+class StoreProblems:
+    """What of the store is not as it should be, and since when. For the thread that asks for the health."""
+
+    def __init__(self, health: Callable[[], StoreHealth]) -> None:
+        self._health = health
+        self._since: dict[str, float] = {}
+
+    def __call__(self) -> list[Problem]:
+        """The problems that there are now."""
+        health = self._health()
+        found = [] if health.ok else [health.problem]
+        if health.quarantined is not None:
+            found.append(f"its damaged file was set aside as {health.quarantined}, and a new one was started")
+        self._since = {what: self._since.get(what, time.time()) for what in found}
+        return [Problem(part="store", what=what, since=since) for what, since in self._since.items()]
+
+
+def offer(control: Control, processor: EventProcessor, writer: StoreWriter, read: Callable[[], Rulebook]) -> None:
+    """Have ``control`` answer what a hub answers. Before its start.
+
+    :param read: makes the rules anew, of the files as they are now; called on the control's thread. Raises ``ConfigError``
+        for rules that are wrong, and the old ones stay.
+    """
+
+    def reload(request: Mapping[str, object]) -> object:
+        outcome = processor.reload(read()).result(DONE_WITHIN)
+        return {"rules": processor.rules, "said": [one.explanation for one in outcome.evaluations]}
+
+    def ask(request: Mapping[str, object]) -> object:
+        try:
+            wish = msgspec.convert({key: value for key, value in request.items() if key != "ask"}, _Wish)
+        except msgspec.ValidationError as error:
+            raise PylibError(f"a request has what, about, value, who and id: {error}") from None
+        asked = Request(
+            id=wish.id or new_id(), at=time.time(), what=wish.what, who=wish.who, about=wish.about, value=wish.value
+        )
+        answer = processor.ask(asked).result(DONE_WITHIN)
+        return {"done": answer.fired, "text": answer.explanation}
+
+    control.offer("reload", reload)
+    control.offer("request", ask)
+    control.offer("store", lambda request: writer.health())

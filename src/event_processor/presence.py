@@ -65,12 +65,18 @@ def view_of(engine: Engine, like: HubView) -> HubView:
             HubRule(rule.title, rule.enabled and state.settings.get(f"enabled:rule:{rule.id.lower()}") is not False, rule.id)
             for rule in rules
         ),
-        devices=tuple(
-            HubDevice(each.id, each.name, None if (alive := state.online.get(each.id)) is None else alive.online)
-            for each in devices
-        ),
+        devices=tuple(HubDevice(each.id, each.name, _online(engine, each.id)) for each in devices),
         buttons=tuple(dict.fromkeys(trigger.signal for rule in rules for trigger in rule.trigger if trigger.signal)),
     )
+
+
+def _online(engine: Engine, device: str) -> bool | None:
+    """Whether a device is there: as it was said last; else, one that was heard is."""
+    alive = engine.state.online.get(device)
+    if alive is not None:
+        return alive.online
+    seen = (engine.state.values.get(key) for key in engine.registry.keys_of(device))
+    return True if any(one is not None and one.known for one in seen) else None
 
 
 def concerns(view: HubView) -> Callable[[str], bool]:
@@ -204,7 +210,8 @@ class Presence(LoopThread, Closable):
             self._payload = plain
         self._clear(gone)
         for message in states(view, None if everything else self._shown):
-            self._send(message)
+            if message.payload:  # what is gone is cleared already
+                self._send(message)
         self._shown = view
         self._remember(now)
 

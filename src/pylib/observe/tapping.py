@@ -78,10 +78,11 @@ class _Ring:
                     break
                 last = number
                 messages.append({"at": at, "body": base64.b64encode(packed).decode()})
-        return {"messages": messages, "missed": max(0, first - after - 1) if after >= 0 else 0, "last": max(last, 0)}
+        return {"messages": messages, "missed": max(0, first - after - 1), "last": last}
 
     @property
     def last(self) -> int:
+        """The number of the newest message."""
         return self._last
 
 
@@ -118,7 +119,7 @@ class Taps:
     def answer(self, request: Mapping[str, object]) -> dict[str, object]:
         """``{"endpoint": "inproc://...", "after": n}``: what passed after message ``n``, and the number of the last of them.
 
-        The first question starts the tap. Raises ``PylibError`` when there is no such pipe, or too many are looked at.
+        The first question starts the tap; with ``n`` below 0 it is answered by the number of the last message alone. Raises ``PylibError`` when there is no such pipe, or too many are looked at.
         """
         endpoint = str(request.get("endpoint", ""))
         after = request.get("after", 0)
@@ -135,7 +136,9 @@ class Taps:
             if type(socket) is Socket:
                 object.__setattr__(socket, "_ring", ring)
                 object.__setattr__(socket, "__class__", _Tapped)
-        return ring.since(after if isinstance(after, int) else 0)
+        if not isinstance(after, int) or after < 0:
+            return {"messages": [], "missed": 0, "last": ring.last}
+        return ring.since(after)
 
     @property
     def busy(self) -> bool:

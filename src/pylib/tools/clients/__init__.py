@@ -1,0 +1,1 @@
+"""Connections that a command makes for itself: one thread, in the foreground, gone when the command ends."""

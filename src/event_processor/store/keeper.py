@@ -83,7 +83,7 @@ class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     ``stored`` outcomes since the start; ``lost`` ones whose history could not be kept (their steps went out); ``waiting``
     ones that are in memory until the store can be written; ``in_flight`` steps sent and not accepted; ``behind`` when steps
-    wait in the table for room; ``expired`` and ``refused`` steps. ``quarantined`` is the damaged file that was set aside.
+    wait for room; ``expired`` and ``refused`` steps. ``quarantined`` is the damaged file that was set aside.
     """
 
     ok: bool
@@ -137,7 +137,7 @@ class Keeper:
             lost=self._lost,
             waiting=len(self._unstored),
             in_flight=outbox.in_flight,
-            behind=outbox.behind,
+            behind=outbox.behind or outbox.waiting > 0,
             accepted=outbox.accepted,
             expired=outbox.expired,
             refused=outbox.refused,

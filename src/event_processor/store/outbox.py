@@ -1,9 +1,9 @@
 """Stored steps on their way out: sent once they are committed, and marked when somebody has accepted them.
 
 Each step travels with a receipt of the writer's own; whoever takes it from the pipe settles that with the broker's
-acceptance. The receipts of the delivery that caused it are let go then, or once the commit has certainly reached the disk,
-whichever is first: no broker is kept waiting for another one that is away. What finds no room stays in the table and is
-read from there, in order, when there is some.
+acceptance. The receipts of the delivery that caused it are let go of then, or once the commit has certainly reached the
+disk, whichever is first: no broker is kept waiting for another one that is away. What finds no room waits in memory up to a
+bound, and the rest is read from the table, in order, when there is some.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ log = logging.getLogger("event_processor.store")
 
 WINDOW: Final = 500
 """Steps of one kind that are sent and not accepted yet. Others wait in the table."""
+
+MOST_WAITING: Final = 5000
+"""Steps of one kind that wait in memory for room; what comes after them is read from the table."""
 
 READ_AHEAD: Final = 100
 """Steps read from the table at a time, when there is room for them."""
@@ -73,12 +76,15 @@ class Ticket:
 class _Lane:
     """The steps of one kind."""
 
-    __slots__ = ("behind", "cursor", "in_flight", "sink", "socket")
+    __slots__ = ("behind", "cursor", "in_flight", "queued", "sink", "socket", "waiting")
 
     def __init__(self, sink: Sink, socket: Socket) -> None:
         self.sink = sink
         self.socket = socket
         self.in_flight: dict[str, Ticket | None] = {}
+        # Stored ones that found no room, in order, and their ids.
+        self.waiting: deque[tuple[Step, Ticket]] = deque()
+        self.queued: set[str] = set()
         # Whether there are steps in the table that have to go first, and after which event and position to look.
         self.behind = True
         self.cursor = (0, -1)
@@ -119,25 +125,47 @@ class Outbox:
         """Whether steps wait in the table."""
         return any(lane.behind for lane in self._lanes.values())
 
+    @property
+    def waiting(self) -> int:
+        """Steps that wait in memory for room."""
+        return sum(len(lane.waiting) for lane in self._lanes.values())
+
     def send(self, step: Step, ticket: Ticket) -> None:
         """Send a step now, or leave it in the table if it is stored. One that is not stored waits here for room."""
         lane = self._lanes.get(step.kind)
         if lane is None:
             self._refuse(step, f"nothing here takes steps of the kind {step.kind!r}")
             ticket.accepted()
-        elif step.id in lane.in_flight:
+        elif step.id in lane.in_flight or step.id in lane.queued:
             ticket.accepted()
         elif not ticket.stored:
             self._push(lane, step, ticket)
-        elif lane.behind or not lane.free():
+        elif lane.behind or len(lane.waiting) >= MOST_WAITING:
             lane.behind = True  # the table has it; the ticket waits for the disk
+        elif lane.waiting or not lane.free():
+            lane.waiting.append((step, ticket))
+            lane.queued.add(step.id)
         else:
             self._push(lane, step, ticket)
 
+    def drain(self) -> None:
+        """Send what waits in memory, as far as there is room."""
+        for lane in self._lanes.values():
+            while lane.waiting and lane.free():
+                step, ticket = lane.waiting.popleft()
+                lane.queued.discard(step.id)
+                if step.expires_at <= self._now():
+                    self.expired += 1
+                    self._settle(step.id, t.EXPIRED, "its time was up before there was a way to send it")
+                    ticket.accepted()
+                else:
+                    self._push(lane, step, ticket)
+
     def pump(self, connection: Connection) -> None:
         """Send what waits in the table, as far as there is room. Raises what SQLAlchemy raises."""
+        self.drain()
         for kind, lane in self._lanes.items():
-            while lane.behind and lane.free():
+            while lane.behind and not lane.waiting and lane.free():
                 query = (
                     select(t.steps)
                     .where(t.steps.c.status == t.PENDING, t.steps.c.kind == kind)
@@ -212,6 +240,9 @@ class Outbox:
         for ticket in self.tickets:
             ticket.release()
         self.tickets.clear()
+        for lane in self._lanes.values():
+            lane.waiting.clear()
+            lane.queued.clear()
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

@@ -291,6 +291,7 @@ class StoreWriter(LoopThread, Closable):
             if loop is not None:
                 loop.call_later(FIRST_RETRY, self._again)
                 self._outbox.returned = False
+        self._outbox.drain()
         if self._outbox.behind:
             self._pump()
         if self._ending and not self._outbox.in_flight and self.member.loop is not None:

@@ -113,7 +113,11 @@ def test_a_delivery_does_not_wait_for_a_broker_that_is_away_once_the_disk_has_it
     assert rows(store_url, "steps", "status") == [("done",)]
 
 
-def test_what_finds_no_room_waits_in_the_table_and_goes_out_in_order(runtime: Runtime, store_url: str) -> None:
+@pytest.mark.parametrize("in_memory", [0, 300, 5000])
+def test_what_finds_no_room_waits_in_memory_or_in_the_table_and_goes_out_in_order(
+    runtime: Runtime, store_url: str, monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    monkeypatch.setattr("event_processor.store.outbox.MOST_WAITING", in_memory)
     with bench(runtime, store_url, accepts=False) as b:
         for first in range(0, 1200, 100):
             b.send([outcome(n, steps=1) for n in range(first, first + 100)])

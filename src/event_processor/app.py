@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from event_processor.causes import Causes
@@ -42,6 +43,7 @@ from event_processor.steering import StoreProblems, offer
 from event_processor.store.keeper import Loaded
 from event_processor.store.retention import Limits, Sweep
 from event_processor.store.writer import StoreWriter
+from event_processor.web.start import open_web
 from pylib.app import AppThread
 from pylib.brokers.inflow import Route
 from pylib.brokers.port import Delivery
@@ -152,7 +154,23 @@ class Hub:
         self.threads: tuple[AppThread, ...] = (
             relay, notifier, self.writer, self.processor, self.presence, self.heartbeats, listener, subscriber
         )  # fmt: skip
-        self.control = Control(runtime, control_path(folder), StoreProblems(self.writer.health))
+        problems = StoreProblems(self.writer.health)
+        web = open_web(
+            settings,
+            runtime,
+            state=loaded.state,
+            writer=self.writer,
+            processor=self.processor,
+            compile=lambda file: rulebook(settings, file),
+            problems=problems,
+            database=house.database or folder / DATABASE,
+            folder=folder,
+            images=folder / IMAGES,
+            rules=settings.rules_path or Path(app_config.path).absolute().parent / "rules.toml",
+        )
+        if web is not None:
+            self.threads += (web,)
+        self.control = Control(runtime, control_path(folder), problems)
         offer(
             self.control, self.processor, self.writer, lambda: rulebook(settings, read_rules(with_rules(settings, app_config)))
         )

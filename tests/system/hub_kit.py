@@ -64,6 +64,7 @@ class Home:
             "RABBITMQ_SERVER_ADDRESS": rabbitmq_address,
             "PYTHONPATH": str(SOURCE),
             "STATE_DIRECTORY": str(folder / "state"),
+            "WEB_ENABLED": "no",  # several hubs at a time would want one port
         }
 
     @classmethod

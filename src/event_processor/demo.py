@@ -1,5 +1,5 @@
-"""``event-processor demo``: the hub with brokers of its own, a siren and a lamp that say what reaches them. Nothing else is
-needed, and nothing is left of it.
+"""``event-processor demo``: the hub with brokers of its own, a simulated home, and outputs that say what reaches them.
+Nothing else is needed, and nothing is left of it.
 """
 
 from __future__ import annotations
@@ -7,14 +7,18 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from http.server import HTTPServer
 from pathlib import Path
 from typing import Final
 
 from event_processor.publish import line_to_type
 from event_processor.settings import HubSettings
 from event_processor.settings.connecting import addresses, tls_options
+from event_processor.simulator.living import home_threads, morning
+from event_processor.simulator.phone import Phone, listening
 from pylib.app import AppThread
 from pylib.config import app_config
 from pylib.errors import ConfigError
@@ -23,7 +27,16 @@ from pylib.rabbit import ZMQListener
 from pylib.runtime.runtime import Runtime
 from pylib.zmq import Closable
 
-__all__ = ["Demo"]
+__all__ = ["RULES", "WAKING", "Demo"]
+
+RULES: Final = Path(__file__).with_name("demo_rules.toml")
+"""The rules for the simulated home."""
+
+WAKING: Final = 6.2
+"""The hour at which the simulated home's first day begins, so that there is something to see at once."""
+
+SPEED: Final = 60.0
+"""Simulated seconds in a second, where nobody says otherwise: a day in 24 minutes."""
 
 _SINK: Final = "inproc://demo"
 _SETTINGS: Final = Path(__file__).with_name("demo.conf")
@@ -36,6 +49,7 @@ class Demo:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._own_settings = False
+        self._phone: HTTPServer | None = None
 
     def prepare(self) -> None:
         """Start the brokers whose address is not configured, and say so in this process's environment, where settings are
@@ -51,12 +65,17 @@ class Demo:
             os.environ["APP_STATE_DIR"] = self._stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="event-processor-demo-")
             )
+        # The simulated home's devices would stay in a broker that is not ours, so there it does not move in.
+        own_broker = not app_config.has_option("mqtt", "server_address")
         for section, start in (("mqtt", self._mqtt), ("rabbitmq", self._amqp)):
             if not app_config.has_option(section, "server_address"):
                 os.environ[f"{section.upper()}_SERVER_ADDRESS"] = start()
+        if self._own_settings and own_broker:
+            self._phone = listening()
+            os.environ["NOTIFY_DEFAULT_URL"] = f"json://127.0.0.1:{self._phone.server_port}"
 
     def attach(self, runtime: Runtime, settings: HubSettings) -> None:
-        """Start the siren and the lamp within the hub's runtime, whose stop ends them."""
+        """Start the siren, the lamp and the simulated home within the hub's runtime, whose stop ends them."""
         rabbit_addresses, mqtt_addresses = addresses(settings)
         rabbit, mqtt = settings.rabbitmq, settings.mqtt
         with runtime.active():
@@ -85,6 +104,14 @@ class Demo:
                 tls=tls_options(mqtt),
                 reconnect=True,
             ).start()
+            if self._phone is not None:
+                Phone(self._phone, _rings).start()
+                for thread in home_threads(
+                    mqtt_addresses, rabbit_addresses, exchange=rabbit.mq_exchange, speed=_speed(),
+                    start=morning(time.time(), WAKING), prefix=settings.house.discovery_prefix,
+                    tls=tls_options(mqtt), rabbitmq_tls=tls_options(rabbit),
+                ):  # fmt: skip
+                    thread.start()
 
     def close(self) -> None:
         """End the brokers, and remove what was kept on disk."""
@@ -109,7 +136,22 @@ class Demo:
                 print(f"    {line_to_type(host, port, topic, payload)}\n")
         else:
             print(f"\nThe demo is ready. Publish to {host}:{port} what {topic_filter} and your links stand for.\n")
-        print("The siren and the lamp say here what reaches them. Ctrl-C ends everything.\n", flush=True)
+        if self._phone is not None:
+            print(f"A home of sixteen devices lives here at {_speed():g} times the clock (DEMO_SPEED=1: at its own pace).")
+            print(f"Its rules: {RULES}\n")
+        print("The outputs say here what reaches them. Ctrl-C ends everything.\n", flush=True)
+
+
+def _speed() -> float:
+    written = app_config.get("demo", "speed", fallback="")
+    try:
+        return float(written) if written else SPEED
+    except ValueError:
+        raise ConfigError(f"{app_config.place('demo', 'speed')}: {written!r} is no number.") from None
+
+
+def _rings(title: str, text: str) -> None:
+    print(f"PHONE: {title}: {text}", flush=True)
 
 
 class _Ready:

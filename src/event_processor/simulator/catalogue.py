@@ -44,9 +44,9 @@ _CLIMATE: Final = Part("climate", more={
 })  # fmt: skip
 
 _CAMERA: Final = Device(
-    "front_camera", "Front Camera", "Garden", "Camera",
+    "entrance_camera", "Entrance Camera", "Garden", "Camera",
     (
-        _binary("motion", "person"),
+        _binary("occupancy", "person"),
         Part("image", "picture", more={"image_topic": "./picture", "content_type": "image/png"}),
     ),
     link="camera",
@@ -63,8 +63,8 @@ _PLUG: Final = Device(
 )  # fmt: skip
 
 DEVICES: Final[tuple[Device, ...]] = (
-    _opening("front_door", "Front Door", "Hall"),
-    _opening("back_door", "Back Door", "Kitchen"),
+    _opening("entrance_door", "Entrance Door", "Hall"),
+    _opening("kitchen_door", "Kitchen Door", "Kitchen"),
     _opening("bedroom_window", "Bedroom Window", "Bedroom", "window"),
     _motion("hall_motion", "Hall Motion", "Hall"),
     _motion("kitchen_motion", "Kitchen Motion", "Kitchen"),

@@ -9,7 +9,7 @@ import msgspec
 
 __all__ = ["Act", "What", "day"]
 
-What: TypeAlias = Literal["see", "open", "close", "run", "lamp", "come", "go", "bell", "drop", "reach", "ask"]
+What: TypeAlias = Literal["see", "open", "close", "run", "lamp", "come", "go", "bell", "drop", "reach", "ask", "mend"]
 
 _HOUR = 3600.0
 _MINUTE = 60.0
@@ -26,6 +26,7 @@ class Act(msgspec.Struct, frozen=True, order=True):
     bell    somebody stands before the camera
     drop    a device cannot be reached any more, ``reach``: it can
     ask     somebody sets the heating to ``amount`` degrees
+    mend    somebody looks after things: the siren off, the water on
     """
 
     at: float
@@ -90,9 +91,9 @@ def _morning(chance: random.Random, wake: float) -> list[Act]:
 def _leave(away: float) -> list[Act]:
     return [
         Act(away - 3 * _MINUTE, "see", "hall_motion"),
-        Act(away, "open", "front_door"),
-        Act(away + 8, "bell", "front_camera"),
-        Act(away + 25, "close", "front_door"),
+        Act(away, "open", "entrance_door"),
+        Act(away + 8, "bell", "entrance_camera"),
+        Act(away + 25, "close", "entrance_door"),
         Act(away + 4 * _MINUTE, "go", "phone"),
         Act(away + 4 * _MINUTE, "ask", "living_climate", 18.0),
     ]
@@ -101,15 +102,15 @@ def _leave(away: float) -> list[Act]:
 def _mishaps(chance: random.Random, start: float, end: float, *, first: bool) -> list[Act]:
     """What happens while nobody is at home: the post, sometimes a break-in, sometimes a hose that bursts."""
     post = chance.uniform(start, end)
-    acts = [Act(post, "bell", "front_camera")]
+    acts = [Act(post, "bell", "entrance_camera")]
     if chance.random() < 0.3 or first:
         when = chance.uniform(start, min(start + 1.5 * _HOUR, end))
         acts += [
-            Act(when - 40, "bell", "front_camera"),
-            Act(when, "open", "back_door"),
+            Act(when - 40, "bell", "entrance_camera"),
+            Act(when, "open", "kitchen_door"),
             Act(when + 15, "see", "kitchen_motion"),
             Act(when + 50, "see", "hall_motion"),
-            Act(when + 4 * _MINUTE, "close", "back_door"),
+            Act(when + 4 * _MINUTE, "close", "kitchen_door"),
         ]
     if chance.random() < 0.3 or first:
         when = chance.uniform((start + end) / 2, end - 20 * _MINUTE)
@@ -121,10 +122,11 @@ def _return(back: float) -> list[Act]:
     return [
         Act(back - 3 * _MINUTE, "come", "phone"),
         Act(back - 2 * _MINUTE, "ask", "living_climate", 21.0),
-        Act(back - 20, "bell", "front_camera"),
-        Act(back, "open", "front_door"),
+        Act(back - 20, "bell", "entrance_camera"),
+        Act(back, "open", "entrance_door"),
         Act(back + 20, "see", "hall_motion"),
-        Act(back + 40, "close", "front_door"),
+        Act(back + 40, "close", "entrance_door"),
+        Act(back + 2 * _MINUTE, "mend", "home"),
         Act(back + 3 * _MINUTE, "run", "tap", 7, 40),
     ]
 
@@ -138,8 +140,8 @@ def _evening(chance: random.Random, start: float) -> list[Act]:
         Act(start + 60 * _MINUTE, "run", "television", 95, bed - start - 80 * _MINUTE),
         Act(start + 75 * _MINUTE, "run", "dishwasher", 1800, 20 * _MINUTE),
         Act(start + 76 * _MINUTE, "run", "dishwasher_water", 5, 90),
-        Act(start + 110 * _MINUTE, "open", "back_door"),
-        Act(start + 112 * _MINUTE, "close", "back_door"),
+        Act(start + 110 * _MINUTE, "open", "kitchen_door"),
+        Act(start + 112 * _MINUTE, "close", "kitchen_door"),
         Act(bed - 10 * _MINUTE, "run", "tap", 6, 80),
         Act(bed - 5 * _MINUTE, "see", "hall_motion"),
         Act(bed, "lamp", "living_light", 0),

@@ -121,7 +121,7 @@ class Home:
 
     def _settle(self) -> None:
         """How it is before anything happens."""
-        for door in ("front_door", "back_door", "bedroom_window"):
+        for door in ("entrance_door", "kitchen_door", "bedroom_window"):
             self._states.put(door, contact="OFF")
         for motion in ("hall_motion", "kitchen_motion"):
             self._states.put(motion, occupancy="OFF", illuminance=self._illuminance(motion))
@@ -129,7 +129,7 @@ class Home:
             self._states.put(lamp, state="OFF", brightness=200)
         self._states.put("siren", state="OFF")
         self._states.put("phone", presence="home")
-        self._states.put("front_camera", person="OFF")
+        self._states.put("entrance_camera", person="OFF")
         self._states.put("water_valve", state="open")
         self._states.put("coffee_plug", state="ON")
         self._rooms()
@@ -161,13 +161,16 @@ class Home:
             case "come" | "go":
                 return states.put(act.who, presence="home" if act.what == "come" else "not_home")
             case "bell":
-                self._later(self.now + _PERSON_STAYS, lambda: states.put("front_camera", person="OFF"))
-                return [self._picture(person=True), *states.put("front_camera", person="ON")]
+                self._later(self.now + _PERSON_STAYS, lambda: states.put("entrance_camera", person="OFF"))
+                return [self._picture(person=True), *states.put("entrance_camera", person="ON")]
             case "drop" | "reach":
                 return states.reach(act.who, act.what == "reach")
             case "ask":
                 self._target = act.amount
                 return self._rooms()
+            case "mend":
+                self._water.shut_off(False, self.now)
+                return states.put("siren", state="OFF") + states.put("water_valve", state="open")
 
     def _seen(self, sensor: str) -> list[Sent]:
         self._motion_until[sensor] = self.now + SEEN
@@ -204,7 +207,7 @@ class Home:
     def _picture(self, *, person: bool) -> Sent:
         light = min(1.0, self._outside_light() / _BRIGHT * 1.6)
         drawn = picture.draw(self._local(self.now), light, person=person)
-        camera = self._states.devices["front_camera"]
+        camera = self._states.devices["entrance_camera"]
         return Sent(camera.topic("picture"), drawn, True, camera.link)
 
     # -- what changes by itself --------------------------------------------------------------------------------------
@@ -219,7 +222,7 @@ class Home:
         if minutes % 10 < TICK / 60:
             for sensor in ("hall_motion", "kitchen_motion"):
                 told += self._states.put(sensor, illuminance=self._illuminance(sensor))
-            told.append(self._picture(person=self._states.get("front_camera", "person") == "ON"))
+            told.append(self._picture(person=self._states.get("entrance_camera", "person") == "ON"))
             told += self._heard_from_the_garden()
         return told
 

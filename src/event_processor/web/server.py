@@ -137,7 +137,7 @@ class WebServer(AppThread):
         self._listener = listener
         self._make = context
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
+        self._ending: asyncio.Event | None = None
         self.member.finish = self._finish
 
     @property
@@ -154,7 +154,7 @@ class WebServer(AppThread):
             with asyncio.Runner() as runner:
                 runner.run(self._serve())
         finally:
-            self._loop = self._stop = None
+            self._loop = self._ending = None
             if self.member.gate.is_open or self.runtime.stopping:
                 self._listener.close()
 
@@ -162,7 +162,7 @@ class WebServer(AppThread):
         from event_processor.web.serving import Serving
 
         loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
+        self._ending = asyncio.Event()
         self._loop = loop
         if self.member.gate.is_open or self.runtime.stopping:
             return
@@ -175,7 +175,7 @@ class WebServer(AppThread):
             try:
                 log.info("The dashboard is at %s.", self.address)
                 await app.state.auth.begin(self.address)
-                await self._stop.wait()
+                await self._ending.wait()
             finally:
                 context.close()
                 await serving.close()
@@ -188,8 +188,8 @@ class WebServer(AppThread):
             return
 
         def stop() -> None:
-            if self._stop is not None:
-                self._stop.set()
+            if self._ending is not None:
+                self._ending.set()
 
         try:
             loop.call_soon_threadsafe(stop)

@@ -42,6 +42,7 @@ from event_processor.settings.connecting import addresses, tls_options
 from event_processor.steering import StoreProblems, offer
 from event_processor.store.keeper import Loaded
 from event_processor.store.retention import Limits, Sweep
+from event_processor.store.samples import samples_of_store
 from event_processor.store.writer import StoreWriter
 from event_processor.web.start import open_web
 from pylib.app import AppThread
@@ -51,6 +52,7 @@ from pylib.config import app_config
 from pylib.config.folders import state_folder
 from pylib.mqtt import MqttSubscriber, Will
 from pylib.observe.control import Control, control_path
+from pylib.observe.observing import Observing
 from pylib.rabbit import RabbitMQRelay, Reconnect, ZMQListener
 from pylib.runtime.runtime import Runtime
 from pylib.zmq import URL_HEARTBEAT_NANNY, URL_RABBIT_MQ_PUBLISHER
@@ -170,6 +172,7 @@ class Hub:
         )
         if web is not None:
             self.threads += (web,)
+        self.observing = Observing(runtime, "event-processor", problems, lambda: samples_of_store(self.writer.health()))
         self.control = Control(runtime, control_path(folder), problems)
         offer(
             self.control, self.processor, self.writer, lambda: rulebook(settings, read_rules(with_rules(settings, app_config)))
@@ -180,6 +183,7 @@ class Hub:
         for thread in self.threads:
             thread.start()
         self.control.start()
+        self.observing.start()
 
     def wait(self) -> None:
         """Sleep until somebody asks for the stop."""

@@ -180,7 +180,7 @@ def test_a_trace_that_is_none_costs_no_message(
 
 @pytest.fixture
 def hub_config(tmp_path: Path, mosquitto: Mosquitto, rabbitmq: RabbitMQ) -> AppConfig:
-    (tmp_path / "app.conf").write_text(APP_CONF.format(expiry=90))
+    (tmp_path / "app.conf").write_text(APP_CONF.format(expiry=90) + "\n[web]\nenabled = no\n")
     environ = {
         "APP_CONFIG": str(tmp_path / "app.conf"), "DEVICE_NAME": "test-device", "MQTT_SERVER_ADDRESS": mosquitto.address,
         "RABBITMQ_SERVER_ADDRESS": rabbitmq.address, "HUB_DATABASE": str(tmp_path / "hub.db"),

@@ -25,6 +25,7 @@ from pylib.errors import ConfigError
 from pylib.mqtt import MqttSubscriber
 from pylib.observe.control import Control, control_path
 from pylib.observe.logging import configure_logging
+from pylib.observe.observing import Observing
 from pylib.observe.reporting import configure_reporting
 from pylib.process import SignalHandler
 from pylib.rabbit import RabbitMQConsumer, RabbitMQRelay
@@ -149,6 +150,7 @@ class Application:
             raise ConfigError(f"{self.name} has started already")
         self._check()
         control = app_config.getboolean("app", "control", fallback=True)
+        observing = Observing(self.runtime, self.name)
         self._started = True
         for broker in self._brokers:
             broker.sealed = True
@@ -157,6 +159,8 @@ class Application:
                 thread.start()
         if control and not self.runtime.stopping:
             Control(self.runtime, control_path(state_folder(application=self.name)), name=self.name).start()
+        if not self.runtime.stopping:
+            observing.start()
 
     def wait_until_ready(self, timeout: float) -> bool:
         """Wait until every connection is made and subscribed, at most so many seconds. True if they are. Any thread."""

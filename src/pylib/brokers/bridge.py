@@ -84,6 +84,7 @@ class Bridge:
         """This connection as it is now. Any thread."""
         outflow, inflow, port = self._outflow, self._inflow, self._port
         spooled, spooled_bytes = outflow.spooled if outflow is not None else (0, 0)
+        stalled, stalled_since = outflow.stalled if outflow is not None else ("", 0.0)
         return Link(
             thread=self._who,
             name=port.name,
@@ -100,6 +101,9 @@ class Bridge:
             waiting=inflow.waiting if inflow is not None else 0,
             spooled=spooled,
             spooled_bytes=spooled_bytes,
+            blocked_since=port.blocked_since if port.blocked else 0.0,
+            stalled=stalled,
+            stalled_since=stalled_since,
             error=self._error,
         )
 

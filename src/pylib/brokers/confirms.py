@@ -55,6 +55,7 @@ class Confirms:
         # Delivery tags count from 1 on each channel and so do we (RabbitMQ guide: "Publisher Confirms").
         self._next_tag = 1
         self.blocked = False
+        self.blocked_since = 0.0
         self.unroutable = 0
         self._warned: set[str] = set()
         self._returned: set[str] = set()
@@ -140,6 +141,7 @@ class Confirms:
     def block(self, reason: str) -> None:
         """connection.blocked: a memory or disk alarm (RabbitMQ guide "Blocked Connection Notifications")."""
         self.blocked = True
+        self.blocked_since = self._loop.time()
         log.warning("%s asks us to stop publishing: %s. Messages wait.", self._name(), reason)
 
     def unblock(self) -> None:

@@ -98,6 +98,11 @@ class Outflow:
         return self._spooling.stored if self._spooling is not None else (0, 0)
 
     @property
+    def stalled(self) -> tuple[str, float]:
+        """Why the spool cannot store what it should, and since when; no words while it can. Any thread may ask."""
+        return (self._spooling.problem, self._spooling.since) if self._spooling is not None else ("", 0.0)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits in the pipes and everything published has its outcome."""
         return not self._port.unsettled and not any(source.poll(0) for source in self._sources)

@@ -87,6 +87,10 @@ class PahoPort:
         return False  # MQTT has no such word: a broker that wants less withholds its PUBACK
 
     @property
+    def blocked_since(self) -> float:
+        return 0.0
+
+    @property
     def version(self) -> str:
         """The protocol spoken: "5" or "3.1.1"."""
         return "5" if self._protocol == MQTTv5 else "3.1.1"

@@ -95,6 +95,10 @@ class PikaPort:
         return self._publisher.blocked
 
     @property
+    def blocked_since(self) -> float:
+        return self._publisher.blocked_since
+
+    @property
     def room(self) -> int:
         return self._publisher.room
 

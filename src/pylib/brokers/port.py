@@ -104,6 +104,10 @@ class Port(Protocol):
         """Whether the broker has asked us not to publish for now."""
 
     @property
+    def blocked_since(self) -> float:
+        """When it asked for it, in seconds since the epoch; means nothing while ``blocked`` is False."""
+
+    @property
     def room(self) -> int:
         """How many messages may be published right now; 0 while down, blocked, or with every confirm outstanding."""
 

@@ -56,6 +56,9 @@ class Spooling:
         self._delivered: list[int] = []
         self._stalled = False
         self._told = False
+        # Why the disk does not take what it should, and since when.
+        self.problem = ""
+        self.since = 0.0
         # Nothing is taken from the pipes any more; and, after that, the spool is closed.
         self._closing = self._closed = False
 
@@ -150,7 +153,7 @@ class Spooling:
             return
         self._pending.clear()
         if self._stalled:
-            self._stalled = False
+            self._stalled, self.problem = False, ""
             log.info("%s: the spool takes messages again.", self._who)
             self._told = False
         for _, receipts in batch:
@@ -159,7 +162,9 @@ class Spooling:
         self._on_room()
 
     def _stall(self, error: Exception) -> None:
-        self._stalled = True
+        if not self._stalled:
+            self.since = self._loop.time()
+        self._stalled, self.problem = True, str(error)
         if not self._told:
             self._told = True
             log.error("%s: %s Nothing more is taken in until it can be stored.", self._who, error)

@@ -7,12 +7,15 @@ from typing import Final
 
 import msgspec
 
-from pylib.runtime.wiring import Link, ThreadState, Wiring
+from pylib.runtime.wiring import ThreadState, Wiring
 
 __all__ = ["OLDEST_S", "Health", "Problem", "health"]
 
 #: Seconds that a delivery may wait for everything it causes; one that waits longer is a problem to look at.
 OLDEST_S: Final = 60.0
+_BLOCKED: Final = (
+    "the broker has asked not to be sent anything for now (connection.blocked): look at its memory and disk alarms"
+)
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +51,8 @@ def _threads(wiring: Wiring) -> Iterable[Problem]:
         why = _thread(thread)
         if why:
             hung = thread.busy_s > thread.deadline_s
-            yield Problem(part=f"thread {thread.name}", what=why, since=wiring.at - thread.busy_s, fatal=hung)
+            since = thread.down_since or wiring.at - thread.busy_s
+            yield Problem(part=f"thread {thread.name}", what=why, since=since, fatal=hung)
 
 
 def _thread(thread: ThreadState) -> str:
@@ -56,6 +60,8 @@ def _thread(thread: ThreadState) -> str:
         return ""
     if thread.busy_s > thread.deadline_s:
         return f"it has been busy with one thing for {thread.busy_s:.0f} s, and {thread.deadline_s:g} s is its limit"
+    if thread.down_since:
+        return f"it died ({thread.error}) and is about to be started again, for the {_number(thread.restarts)} time"
     if not thread.alive:
         return f"it has ended ({thread.error or 'without an error'})"
     return ""
@@ -63,17 +69,18 @@ def _thread(thread: ThreadState) -> str:
 
 def _links(wiring: Wiring) -> Iterable[Problem]:
     for link in wiring.links:
-        why = _link(link)
-        if why:
-            yield Problem(part=f"{link.thread} ({link.name})", what=why, since=link.since)
+        part = f"{link.thread} ({link.name})"
+        if not link.up:
+            why = f"not connected: {link.error}" if link.error else "not connected yet"
+            yield Problem(part=part, what=why, since=link.since)
+        elif link.blocked:
+            yield Problem(part=part, what=_BLOCKED, since=link.blocked_since or link.since)
+        if link.stalled:
+            yield Problem(part=f"spool of {link.thread}", what=link.stalled, since=link.stalled_since)
 
 
-def _link(link: Link) -> str:
-    if not link.up:
-        return f"not connected: {link.error}" if link.error else "not connected yet"
-    if link.blocked:
-        return "the broker has asked not to be sent anything for now (connection.blocked): look at its memory and disk alarms"
-    return ""
+def _number(count: int) -> str:
+    return {1: "1st", 2: "2nd", 3: "3rd"}.get(count, f"{count}th")
 
 
 def _deliveries(wiring: Wiring) -> Iterable[Problem]:

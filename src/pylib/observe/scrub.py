@@ -21,7 +21,7 @@ MOST_DEPTH: Final = 16
 
 # Schemes whose rest names a machine and no secret, once its password is gone. Of any other (a notification service's) the
 # whole rest is its secret: ``tgram://<token>/<chat>``, ``discord://<id>/<token>``.
-_PLAIN: Final = frozenset("amqp amqps mqtt mqtts tcp ssl inproc ipc http https ws wss file sqlite postgresql".split())
+_PLAIN: Final = re.compile(r"(amqps?|mqtts?|tcp|ssl|inproc|ipc|https?|wss?|file|sqlite|postgresql)(\+.*)?", re.IGNORECASE)
 _URL: Final = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]{1,30})://([^\s\"'<>]*)")
 # Services that are let in by an address alone: all of its path is the secret.
 _HOOKS: Final = ("hc-ping.com", "cronitor.", "hooks.slack.com", "discord.com/api/webhooks", "api.telegram.org", "/api/push/",
@@ -72,7 +72,7 @@ def known_secrets(config: AppConfig) -> tuple[str, ...]:
 
 def _url(match: re.Match[str]) -> str:
     scheme, rest = match.groups()
-    if scheme.lower().partition("+")[0] not in _PLAIN:
+    if not _PLAIN.fullmatch(scheme):
         return f"{scheme}://{HIDDEN}"
     lower = rest.lower()
     if any(hook in lower for hook in _HOOKS):

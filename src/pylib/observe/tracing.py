@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import entry_points
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -243,6 +242,8 @@ def _wanted(environment: Mapping[str, str] | None = None) -> list[str]:
 
 
 def _exporter(name: str) -> SpanExporter:
+    from importlib.metadata import entry_points
+
     wanted = name
     if name == "otlp":
         protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")

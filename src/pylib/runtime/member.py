@@ -75,6 +75,8 @@ class Member:
     tracked: bool = True
     restarts: int = 0
     last_error: BaseException | None = None
+    # When it died (seconds since the epoch), while it waits to be started again; 0.0 while it runs.
+    down_since: float = 0.0
     hung: bool = False
     # Called on the stopping thread, in stage one: take nothing new from outside. Must only post.
     stop_consuming: Callable[[], None] | None = None

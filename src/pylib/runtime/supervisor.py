@@ -64,6 +64,7 @@ class Supervisor:
                     return
                 self._mourn(member, error, f"restarting it in {delay * 1000:.0f} ms")
                 member.restarts += 1
+                member.down_since = self._runtime.clock.time()
                 if wait_for_any((self._runtime.latch.gate, member.gate), delay):
                     return
             error = self._attempt(member, body)
@@ -84,7 +85,7 @@ class Supervisor:
 
     def _attempt(self, member: Member, body: Callable[[], None]) -> BaseException | None:
         """One run of the body. None if it ended as it may: because it was asked to."""
-        member.busy_since = self._runtime.clock.monotonic()
+        member.busy_since, member.down_since = self._runtime.clock.monotonic(), 0.0
         try:
             body()
         except ContextTerminated as error:

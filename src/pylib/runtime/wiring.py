@@ -56,7 +56,9 @@ class Pipe(msgspec.Struct, frozen=True, kw_only=True):
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
     """A connection to a broker, as the thread that keeps it sees it. ``since`` is when it came up or went down, in seconds
-    since the epoch; ``unsettled`` is published and not accepted yet, ``owed`` delivered and not acknowledged yet.
+    since the epoch; ``blocked_since`` and ``stalled_since`` are when the broker, or the spool's disk, began to refuse what it
+    is given (``stalled`` says why). ``unsettled`` is published and not accepted yet, ``owed`` delivered and not acknowledged
+    yet.
     """
 
     thread: str
@@ -75,10 +77,14 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     spooled: int = 0
     spooled_bytes: int = 0
     error: str = ""
+    blocked_since: float = 0.0
+    stalled: str = ""
+    stalled_since: float = 0.0
 
 
 class ThreadState(msgspec.Struct, frozen=True, kw_only=True):
-    """A supervised thread. ``busy_s`` is how long it has been working on one thing; 0.0 while it waits."""
+    """A supervised thread. ``busy_s`` is how long it has been working on one thing; 0.0 while it waits. ``down_since`` is when
+    it died, in seconds since the epoch, while it waits to be started again; 0.0 while it runs."""
 
     name: str
     role: str
@@ -89,6 +95,7 @@ class ThreadState(msgspec.Struct, frozen=True, kw_only=True):
     tracked: bool
     restarts: int
     error: str
+    down_since: float = 0.0
 
 
 class Wiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +159,7 @@ def _thread(member: Member, now: float) -> ThreadState:
         tracked=member.tracked,
         restarts=member.restarts,
         error=f"{type(error).__name__}: {error}" if error is not None else "",
+        down_since=member.down_since,
     )
 
 

@@ -36,6 +36,7 @@ class FakePort:
         self.settled: list[Settled] = []
         self.consuming = True
         self.blocked = False
+        self.blocked_since = 0.0
         self.closed = self.aborted = False
         self._up = False
         self._epoch = 0

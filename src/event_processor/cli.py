@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+# What ends by itself, and needs no other answer to a signal than Python's own.
+_TOOLS = frozenset(("ask", "backup", "devices", "events", "import-original", "restore", "rules", "state"))
+
 
 class _AtOnce:
     """A handler for the time before anything is open and after everything is closed: there is nothing to wait for."""
@@ -44,9 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     Exit code 0 after a signal, 1 after an error (one line of the log says what to mend), 2 for wrong arguments.
     """
+    words = sys.argv[1:] if arguments is None else arguments
+    if _command(words) in _TOOLS:
+        from event_processor.commands.main import main as tool
+
+        sys.exit(tool(words))
     at_once = _AtOnce()
     at_once.install()
-    options = _arguments(arguments)
+    options = _arguments(words)
     if options.config is not None:
         os.environ["APP_CONFIG"] = options.config
     os.environ.setdefault("APP_NAME", "event-processor")
@@ -123,27 +131,21 @@ def _check(settings: HubSettings) -> int:
     return 1 if any(problem for _, problem in found) else 0
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    import argparse
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    from event_processor.commands.arguments import make_parser
 
-    parser = argparse.ArgumentParser(
-        prog="event-processor", description="Hears devices over MQTT and RabbitMQ, decides, and commands outputs."
-    )
-    parser.add_argument(
-        "command",
-        nargs="?",
-        choices=("run", "check", "demo"),
-        default="run",
-        help="run the event processor (default), check the settings and both brokers, or run a demo that needs neither",
-    )
-    parser.add_argument("--config", metavar="PATH", help="the settings file (default: APP_CONFIG, else ./app.conf)")
-    parser.add_argument(
-        "--wait",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="wait for brokers that are away at start (default: [app] wait_for_brokers, else yes)",
-    )
-    return parser.parse_args(arguments)
+    return make_parser().parse_args(words)
+
+
+def _command(words: Sequence[str]) -> str:
+    """The first word that is neither an option nor the one that belongs to it."""
+    past = iter(words)
+    for word in past:
+        if word == "--config":
+            next(past, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 def _announce(text: str) -> None:

@@ -50,7 +50,7 @@ class Engine:
         self.book = book
         self.registry = Registry() if registry is None else registry
         self.state = HubState() if state is None else state
-        self._rung = rung or {}
+        self._rung = rung
         self._latest = 0.0
         self._version = -1
         self._heap: list[tuple[float, str]] = []
@@ -144,7 +144,7 @@ class Engine:
         while (at := self.next_due()) is not None and at <= now:
             _, key = heapq.heappop(self._heap)
             timer = self.state.timers[key]
-            moment = at if self._rung else now if now - at >= LATE_S else max(at, min(now, self._latest))
+            moment = at if self._rung is not None else now if now - at >= LATE_S else max(at, min(now, self._latest))
             turn = self._turn(moment, _cause_of(key, timer))
             turn.draft.timers.put(key, None)
             self._ring(turn, key, timer)

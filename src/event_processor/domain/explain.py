@@ -10,7 +10,7 @@ from event_processor.domain.outcome import Evaluation
 from event_processor.domain.rulebook import Rulebook
 from event_processor.domain.rules import DeviceCommand, Notify, SetOff
 
-__all__ = ["Answer", "explain"]
+__all__ = ["Answer", "explain", "rules_about"]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,10 +27,8 @@ def explain(about: str, since: float, evaluations: Iterable[Evaluation], book: R
     ``evaluations`` may be of any rules and in any order; at most ``most`` of those concerned are given back.
     """
     wanted = about.lower()
-    rules = [rule_id for rule_id in book.rules if rule_id.lower() == wanted]
-    by_rule = bool(rules)
-    if not by_rule:
-        rules = [rule_id for rule_id, compiled in book.rules.items() if _drives(compiled.rule.action, wanted)]
+    rules = rules_about(about, book)
+    by_rule = any(rule_id.lower() == wanted for rule_id in rules)
     if not rules:
         return Answer(did=False, summary=f"No rule is called {about} or sets off {about}.", evaluations=())
     looked = sorted((one for one in evaluations if one.at >= since and one.rule in rules), key=lambda one: -one.at)
@@ -45,6 +43,13 @@ def explain(about: str, since: float, evaluations: Iterable[Evaluation], book: R
     closest = max(looked, key=lambda one: (one.fired, len(one.checks), one.at))
     last = "" if closest is looked[0] else f" The last time: {looked[0].explanation}"
     return Answer(did=False, summary=f"It was not. It came closest here: {closest.explanation}{last}", evaluations=shown)
+
+
+def rules_about(about: str, book: Rulebook) -> list[str]:
+    """The ids of the rule of this name; else of those that set off the output, entity or person of this name."""
+    wanted = about.lower()
+    named = [rule_id for rule_id in book.rules if rule_id.lower() == wanted]
+    return named or [rule_id for rule_id, compiled in book.rules.items() if _drives(compiled.rule.action, wanted)]
 
 
 def _drives(actions: Iterable[object], name: str) -> bool:

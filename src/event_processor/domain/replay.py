@@ -1,12 +1,12 @@
 """Stored events once more, through changed rules, on a virtual clock: which decisions differ?
 
-Timers ring between the events at their own times, so that a ``for``, a delay or an exit delay ends where it ended when it was
-live. Nothing is sent and nothing is stored: both engines are the caller's, made for this.
+Timers ring between the events: those that rang when it was live at the moments when they did (``Engine.rung``), the others at
+their own times. Nothing is sent and nothing is stored: both engines are the caller's, made for this.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 import msgspec
@@ -15,9 +15,11 @@ from event_processor.domain.engine import Engine
 from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
 from event_processor.domain.outcome import Outcome
+from event_processor.domain.prompts import Request, Scheduled
 
-__all__ = ["Difference", "Done", "Report", "replay"]
+__all__ = ["Difference", "Done", "Report", "Said", "decide", "replay", "warm_up"]
 
+Said: TypeAlias = Event | Availability | Request | Scheduled
 _Compare: TypeAlias = Callable[[list[Outcome], list[Outcome]], None]
 
 MOST_DIFFERENCES = 10_000
@@ -55,7 +57,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def replay(
-    events: Iterable[tuple[str, float, Event | Availability]], old: Engine | None, new: Engine, *, until: float | None = None
+    events: Iterable[tuple[str, float, Said]], old: Engine | None, new: Engine, *, until: float | None = None
 ) -> Report:
     """Decide on ``events`` (cause, when it was decided, what was said), in their order, with both engines.
 
@@ -83,10 +85,28 @@ def replay(
     for cause, at, said in events:
         number += 1
         _ring(old, new, at, compare)
-        compare([] if old is None else [old.take(said, cause, at)], [new.take(said, cause, at)])
+        compare([] if old is None else decide(old, said, cause, at), decide(new, said, cause, at))
     if until is not None:
         _ring(old, new, until, compare)
     return Report(events=number, differing=tuple(found), more=more, fired_before=dict(counts[0]), fired_after=dict(counts[1]))
+
+
+def decide(engine: Engine, said: Said, cause: str, at: float) -> list[Outcome]:
+    """Decide once more on one thing that was said, asked or due. Timers are the caller's."""
+    if isinstance(said, Event | Availability):
+        return [engine.take(said, cause, at)]
+    if isinstance(said, Request):
+        return [engine.command(said, at)]
+    return [engine.happen("schedule", said.schedule, cause, at), *(engine.command(each, at) for each in said.asked)]
+
+
+def warm_up(events: Iterable[tuple[str, float, Said]], *engines: Engine) -> Iterator[float]:
+    """Have engines know what was before a replay: values, latches, waits. Nothing is compared; gives each event's time."""
+    for cause, at, said in events:
+        for engine in engines:
+            engine.due(at)
+            decide(engine, said, cause, at)
+        yield at
 
 
 def _ring(old: Engine | None, new: Engine, until: float, compare: _Compare) -> None:
@@ -103,7 +123,7 @@ def _done(outcomes: list[Outcome], counts: dict[str, int]) -> dict[tuple[float, 
     """By rule, what was done. A timer's cause is an id of its own, so timers are told apart by their time alone."""
     done: dict[tuple[float, str, str, str], Done] = {}
     for outcome in outcomes:
-        cause = outcome.cause if outcome.event is not None else "timer"
+        cause = "timer" if outcome.event is None and outcome.prompt is None else outcome.cause
         for evaluation in outcome.evaluations:
             if evaluation.fired:
                 counts[evaluation.rule] = counts.get(evaluation.rule, 0) + 1

@@ -1,8 +1,9 @@
-"""`make run`: brokers, the event processor and three applications; Ctrl-C ends them all.
+"""`make run`: brokers, the event processor, three applications and a simulated home; Ctrl-C ends them all.
 
     python scripts/run.py           with the embedded brokers, or those that MQTT_SERVER_ADDRESS, RABBITMQ_SERVER_ADDRESS or
                                     app.conf name
     python scripts/run.py --real    with a private Mosquitto and RabbitMQ, which have to be installed
+    python scripts/run.py --speed 1 the simulated home lives at its own pace instead of sixty times the clock
 
 Everything is made for this one run, on ports of its own, and thrown away: nothing of the machine is touched. Real brokers
 are killed rather than asked to stop, which RabbitMQ takes seconds for.
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,16 +31,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from event_processor.publish import line_to_type  # noqa: E402
+from event_processor.publish import dashboard_of, line_to_type, port_for  # noqa: E402
 from pylib.brokers.addresses import parse_addresses  # noqa: E402
 from pylib.config import AppConfig  # noqa: E402
 from pylib.errors import ConfigError  # noqa: E402
 from pylib.testing.child import BrokerFailed  # noqa: E402
+from pylib.testing.ports import free_port  # noqa: E402
 
 SECONDS_TO_START = 30
 SECONDS_TO_STOP = 2
 LISTENS = "Signal handlers are installed"
-COLOURS = {"hub": 36, "siren": 31, "thermometer": 33, "light": 35, "run": 32}
+SECONDS_TO_SERVE = 5  # the dashboard, once the hub is ready
+COLOURS = {"hub": 36, "siren": 31, "thermometer": 33, "light": 35, "run": 32, "home": 34}
+WAKING = "06:12"  # of the simulated home's first day, so that there is something to see at once
+EXAMPLE = ROOT / "examples" / "app.conf"
+RULES = ROOT / "src" / "event_processor" / "demo_rules.toml"
 DOOR = '{"input_location": "Front", "input_1": {"input_label": "Door", "sample_value": 97, "active": true}}'
 METER = '{"register_reading": 1042, "last_minute_metered": 25}'
 
@@ -79,6 +85,12 @@ class Program:
             if not any(text in line for line in self._seen):
                 raise RuntimeError(f"{self.name} did not get ready")
 
+    def find(self, look: Callable[[str], str | None], seconds: float) -> str | None:
+        """What ``look`` makes of the first of its lines of which it makes something, so far or within so many seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: any(map(look, self._seen)) or self.process.poll() is not None, seconds)
+            return next(filter(None, map(look, self._seen)), None)
+
     def said(self, text: str) -> bool:
         """Whether it has written ``text`` so far."""
         with self._changed:
@@ -113,6 +125,7 @@ class Brokers:
     mqtt: str
     rabbitmq: str
     settings: Path
+    ours: bool  # made for this run: then the simulated home moves in, whose devices would stay in any other
 
 
 def main() -> int:
@@ -127,12 +140,15 @@ def main() -> int:
     parser.add_argument(
         "--real", action="store_true", help="with a private Mosquitto and RabbitMQ instead of the embedded ones"
     )
+    parser.add_argument(
+        "--speed", type=float, default=60.0, help="simulated seconds in a second of the simulated home (default: 60)"
+    )
     options = parser.parse_args()
     programs: list[Program] = []
     code = 0
     with own_foreground(), ExitStack() as stack:
         try:
-            start(stack, programs, real_brokers(stack) if options.real else brokers(stack))
+            start(stack, programs, real_brokers(stack) if options.real else brokers(stack), options.speed)
             code = watch(programs)
         except Stop:
             pass
@@ -145,9 +161,10 @@ def main() -> int:
 def brokers(stack: ExitStack) -> Brokers:
     """The brokers that are configured, and an embedded one in place of each that is not."""
     config = AppConfig()
-    settings = config.path if config.path.exists() else ROOT / "examples" / "app.conf"
+    settings = config.path if config.path.exists() else EXAMPLE
     mqtt = config.get("mqtt", "server_address", fallback="")
     rabbitmq = config.get("rabbitmq", "server_address", fallback="")
+    ours = not mqtt and settings == EXAMPLE
     if not mqtt:
         from pylib.embedded.mqtt import MqttBroker
 
@@ -158,7 +175,7 @@ def brokers(stack: ExitStack) -> Brokers:
         except ImportError as error:
             raise ConfigError(f"The embedded AMQP broker needs {error.name}: pip install -e '.[embedded]'") from None
         rabbitmq = stack.enter_context(AmqpBroker()).url
-    return Brokers(mqtt, rabbitmq, settings)
+    return Brokers(mqtt, rabbitmq, settings, ours)
 
 
 def real_brokers(stack: ExitStack) -> Brokers:
@@ -173,18 +190,22 @@ def real_brokers(stack: ExitStack) -> Brokers:
     stack.callback(rabbitmq.close)
     mosquitto.start()
     rabbitmq.start()
-    return Brokers(mosquitto.address, rabbitmq.address, ROOT / "examples" / "app.conf")
+    return Brokers(mosquitto.address, rabbitmq.address, EXAMPLE, True)
 
 
-def start(stack: ExitStack, programs: list[Program], used: Brokers) -> None:
+def start(stack: ExitStack, programs: list[Program], used: Brokers, speed: float) -> None:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pylib-run-")))
+    phone = free_port()
     env = {
         "APP_CONFIG": str(used.settings),
         "MQTT_SERVER_ADDRESS": used.mqtt,
         "RABBITMQ_SERVER_ADDRESS": used.rabbitmq,
         "PYTHONPATH": str(ROOT / "src"),
         "PYTHONUNBUFFERED": "1",
-        "XDG_STATE_HOME": stack.enter_context(tempfile.TemporaryDirectory(prefix="pylib-run-")),
-    }
+        "XDG_STATE_HOME": str(folder),
+    } | (for_the_home(folder, phone) if used.ours else {})
+    if not AppConfig().has_option("web", "port"):
+        env["WEB_PORT"] = str(port_for(8080))
     mqtt = parse_addresses(first_of(used.mqtt), scheme="mqtt", where="MQTT_SERVER_ADDRESS")[0]
     for name, argv in (
         ("hub", ["-m", "event_processor.cli"]),
@@ -197,6 +218,9 @@ def start(stack: ExitStack, programs: list[Program], used: Brokers) -> None:
     siren.wait_for("ZMQListener (inproc://app-thread): connected")
     light.wait_for("connected")
     programs.append(Program("thermometer", [sys.executable, "examples/thermometer.py"], env))
+    if used.ours:
+        argv = ["-m", "event_processor.simulator", "--speed", f"{speed:g}", "--from", WAKING, "--phone", str(phone)]
+        programs.append(Program("home", [sys.executable, *argv], env))
     if mqtt.user is None:
         say("run", "ready. In another terminal, open a door or report a meter:")
         for topic, payload in (("sensor/front/door", DOOR), ("meter/water", METER)):
@@ -204,7 +228,21 @@ def start(stack: ExitStack, programs: list[Program], used: Brokers) -> None:
         print(flush=True)
     else:
         say("run", f"ready. Open a door: publish to {mqtt.host}:{mqtt.port}, on sensor/front/door: {DOOR}")
+    if used.ours:
+        say("run", f"A home of sixteen devices lives here at {speed:g} times the clock. Its rules: {env['HUB_RULES']}")
     say("run", "The siren and the light say what reaches them. Ctrl-C ends everything.")
+    # None where the dashboard is not installed, switched off, or has had its first visit.
+    dashboard = hub.find(dashboard_of, SECONDS_TO_SERVE)
+    if dashboard is not None:
+        say("run", dashboard)
+
+
+def for_the_home(folder: Path, phone: int) -> dict[str, str]:
+    """What the hub needs besides for the simulated home: its rules, in a copy that the dashboard may change, and its phone."""
+    rules, settings = folder / "rules.toml", folder / "app.conf"
+    shutil.copyfile(RULES, rules)
+    settings.write_text(f"{EXAMPLE.read_text()}\n[notify:default]\nurl = json://127.0.0.1:{phone}\n")
+    return {"HUB_RULES": str(rules), "APP_CONFIG": str(settings)}
 
 
 def first_of(addresses: str) -> str:
@@ -233,10 +271,15 @@ def stop(programs: list[Program]) -> int:
     """End the programs, all at once. Returns 1 if one of them did not end as it should."""
     began = time.monotonic()
     running = [program for program in programs if program.process.poll() is None]
-    for program in running:
+    # The simulated home leaves last: that all its devices go is no news while everything ends.
+    home = [program for program in running if program.name == "home"]
+    others = [program for program in running if program.name != "home"]
+    for program in others:
         program.process.terminate()
     failed = []
-    for program in running:
+    for program in (*others, *home):
+        if program in home:
+            program.process.terminate()
         code = program.end()
         # One that was still starting could not say goodbye.
         if code != 0 and not (code == -signal.SIGTERM and not program.said(LISTENS)):

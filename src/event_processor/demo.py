@@ -4,7 +4,9 @@ Nothing else is needed, and nothing is left of it.
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -14,7 +16,7 @@ from http.server import HTTPServer
 from pathlib import Path
 from typing import Final
 
-from event_processor.publish import line_to_type
+from event_processor.publish import dashboard_of, line_to_type, port_for
 from event_processor.settings import HubSettings
 from event_processor.settings.connecting import addresses, tls_options
 from event_processor.simulator.living import home_threads, morning
@@ -30,7 +32,7 @@ from pylib.zmq import Closable
 __all__ = ["RULES", "WAKING", "Demo"]
 
 RULES: Final = Path(__file__).with_name("demo_rules.toml")
-"""The rules for the simulated home."""
+"""The rules for the simulated home. A demo has a copy, which the dashboard may change."""
 
 WAKING: Final = 6.2
 """The hour at which the simulated home's first day begins, so that there is something to see at once."""
@@ -38,6 +40,7 @@ WAKING: Final = 6.2
 SPEED: Final = 60.0
 """Simulated seconds in a second, where nobody says otherwise: a day in 24 minutes."""
 
+_PORT: Final = 8080
 _SINK: Final = "inproc://demo"
 _SETTINGS: Final = Path(__file__).with_name("demo.conf")
 _METER: Final = '{"register_reading": 1042, "last_minute_metered": 25}'
@@ -50,6 +53,7 @@ class Demo:
         self._stack = ExitStack()
         self._own_settings = False
         self._phone: HTTPServer | None = None
+        self._rules = RULES
 
     def prepare(self) -> None:
         """Start the brokers whose address is not configured, and say so in this process's environment, where settings are
@@ -61,10 +65,15 @@ class Demo:
             self._own_settings = True
             os.environ["APP_CONFIG"] = str(_SETTINGS)
             app_config.reset()
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="event-processor-demo-")))
         if not app_config.has_option("app", "state_dir"):
-            os.environ["APP_STATE_DIR"] = self._stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="event-processor-demo-")
-            )
+            os.environ["APP_STATE_DIR"] = str(folder)
+        if self._own_settings:
+            self._rules = folder / "rules.toml"
+            shutil.copyfile(RULES, self._rules)
+            os.environ["HUB_RULES"] = str(self._rules)
+        if not app_config.has_option("web", "port"):
+            os.environ["WEB_PORT"] = str(port_for(_PORT))
         # The simulated home's devices would stay in a broker that is not ours, so there it does not move in.
         own_broker = not app_config.has_option("mqtt", "server_address")
         for section, start in (("mqtt", self._mqtt), ("rabbitmq", self._amqp)):
@@ -79,7 +88,14 @@ class Demo:
         rabbit_addresses, mqtt_addresses = addresses(settings)
         rabbit, mqtt = settings.rabbitmq, settings.mqtt
         with runtime.active():
-            ready = _Ready(lambda: self._tell(mqtt_addresses[0].host, mqtt_addresses[0].port, settings.subscriptions[0]))
+            dashboard = _Dashboard()
+            self._stack.callback(dashboard.detach)
+
+            def tell() -> None:
+                self._tell(mqtt_addresses[0].host, mqtt_addresses[0].port, settings.subscriptions[0])
+                dashboard.told()
+
+            ready = _Ready(tell)
             _Shown(ready).start()
             ZMQListener(
                 zmq_url=_SINK,
@@ -138,7 +154,7 @@ class Demo:
             print(f"\nThe demo is ready. Publish to {host}:{port} what {topic_filter} and your links stand for.\n")
         if self._phone is not None:
             print(f"A home of sixteen devices lives here at {_speed():g} times the clock (DEMO_SPEED=1: at its own pace).")
-            print(f"Its rules: {RULES}\n")
+            print(f"Its rules: {self._rules}\n")
         print("The outputs say here what reaches them. Ctrl-C ends everything.\n", flush=True)
 
 
@@ -168,6 +184,38 @@ class _Ready:
             self._missing.discard(who)
         if last:
             self._call()
+
+
+class _Dashboard(logging.Handler):
+    """Says last of all where the dashboard is, which the hub's log knows."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self._said: str | None = None
+        self._told = False
+        self._log = logging.getLogger("event_processor.web")
+        self._log.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Any thread; logging calls it with this handler's lock held."""
+        said = dashboard_of(record.getMessage())
+        if said is not None:
+            self._said = said
+            self._say()
+
+    def told(self) -> None:
+        """Everything else has been said."""
+        with self.lock or threading.RLock():
+            self._told = True
+            self._say()
+
+    def detach(self) -> None:
+        self._log.removeHandler(self)
+
+    def _say(self) -> None:
+        if self._told and self._said is not None:
+            print(f"{self._said}\n", flush=True)
+            self._said = None
 
 
 class _Shown(AppThread, Closable):

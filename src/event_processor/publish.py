@@ -8,19 +8,39 @@ At QoS 1: exit code 0 when the broker has it, 1 with one line of explanation whe
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
+import socket
 import sys
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["line_to_type", "main"]
+__all__ = ["dashboard_of", "line_to_type", "main", "port_for"]
 
 _PATIENCE: Final = 10.0
+_SET_UP: Final = re.compile(r"open (https?://\S+/setup) and enter the code ([\w-]+)")
 
 
 def line_to_type(host: str, port: int, topic: str, payload: str) -> str:
     """The command line, for a shell, that publishes this."""
     return shlex.join([sys.executable, "-m", "event_processor.publish", f"{host}:{port}", topic, payload])
+
+
+def dashboard_of(line: str) -> str | None:
+    """What a line of the hub's log says of the dashboard's first visit, as the last line of a demo; None for other lines."""
+    found = _SET_UP.search(line)
+    return None if found is None else f"The dashboard: {found[1]}   (the code for the first visit: {found[2]})"
+
+
+def port_for(wanted: int) -> int:
+    """The port, where it is free on this machine, else 0: any."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return 0
+    return wanted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 import time
 from collections.abc import Sequence
 from typing import NoReturn
 
 from event_processor.simulator.forgetting import forget
 from event_processor.simulator.living import FASTEST, home_threads, morning
+from event_processor.simulator.phone import Phone, listening
 from pylib.config import app_config
 from pylib.errors import ConfigError, ConnectFailed
 from pylib.observe.logging import configure_logging, log
@@ -44,14 +46,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                 seed=options.seed, speed=options.speed, start=start,
                 on_ready=lambda: log.info("The simulated home is at home: 16 devices, at %g times the clock.", options.speed),
             )  # fmt: skip
+            if options.phone is not None:
+                threads.insert(0, Phone(listening(options.phone), _rings))
             for thread in threads:
                 thread.start()
             runtime.latch.wait()
-    except (ConfigError, ConnectFailed) as error:
+    except (ConfigError, ConnectFailed, OSError) as error:
         runtime.trip(error)
     finally:
         zmq_term()
     bye()
+
+
+def _rings(title: str, text: str) -> None:
+    sys.stdout.write(f"PHONE: {title}: {text}\n")
+    sys.stdout.flush()
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -61,6 +70,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--speed", type=_speed, default=1.0, help="simulated seconds in a second; 60 is a day in 24 minutes")
     parser.add_argument("--seed", type=int, default=1, help="another number is another life (default: 1)")
     parser.add_argument("--from", dest="hour", type=_hour, metavar="HH:MM", help="when its day begins (UTC; default: now)")
+    parser.add_argument("--phone", type=int, metavar="PORT", help="show notifications that come to json://127.0.0.1:PORT")
     parser.add_argument("--forget", action="store_true", help="take everything back from the broker, and end")
     return parser.parse_args(arguments)
 

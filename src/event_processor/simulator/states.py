@@ -41,9 +41,8 @@ class States:
         if device in self._unreachable or not self._fields[device]:
             return []
         known = self.devices[device]
-        # Retained, so that who comes later knows it; what a motion sensor saw is of the moment.
-        retained = "occupancy" not in self._fields[device]
-        return [Sent(known.state_topic, msgspec.json.encode(self._fields[device]), retained, known.link)]
+        # Retained, so that who hears of the device later knows at once how it is.
+        return [Sent(known.state_topic, msgspec.json.encode(self._fields[device]), True, known.link)]
 
     def reach(self, device: str, reachable: bool) -> list[Sent]:
         """The gateway finds that it reaches a device, or does no longer."""

@@ -34,8 +34,10 @@ class Subscriptions:
         self._first = frozenset(check_filter(topic_filter) for topic_filter, _ in wanted)
         self._wanted = dict(wanted)
         self._canary = canary
-        # Packets whose SUBACK is still to come, with their filters; and those of them that readiness waits for.
+        # Packets whose SUBACK is still to come, with their filters.
         self._asked: dict[int, tuple[str, ...]] = {}
+        # Whether this connection was asked for what was wanted when it came: what is wanted since has to be asked for by itself.
+        self.begun = False
 
     def __contains__(self, topic_filter: str) -> bool:
         return topic_filter in self._wanted
@@ -58,9 +60,11 @@ class Subscriptions:
     def forget_answers(self) -> None:
         """The connection is gone, and its answers with it."""
         self._asked.clear()
+        self.begun = False
 
     def ask_for_all(self, client: PahoClient) -> bool:
         """Subscribe to everything on a fresh connection. False when there is nothing to subscribe to."""
+        self.begun = True
         wanted = list(self._wanted.items())
         if self._canary.allowed:
             wanted.append((self._canary.topic, 0))

@@ -128,14 +128,14 @@ class PahoPort:
     def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
         """Listen to these filters too, now and on every later connection. Raises ``Rejected`` for what is no filter."""
         new = self._subscriptions.add(filters)
-        if self._client is not None and self._up:
+        if self._client is not None and self._subscriptions.begun:
             self._subscriptions.ask(self._client, new)
             self._loop.defer(self._flush)
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
         """Listen to these filters no longer."""
         gone = self._subscriptions.remove(filters)
-        if gone and self._client is not None and self._up:
+        if gone and self._client is not None and self._subscriptions.begun:
             self._client.unsubscribe(gone)
             self._loop.defer(self._flush)
 

@@ -17,13 +17,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST ?=
 ONLY ?=
 REAL ?=
+SPEED ?=
 
 help: ## say what there is
 	@echo "make TARGET, where TARGET is one of"
 	@sed -nE 's/^([a-z]+):.*## (.*)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-run: $(RUN) $(if $(REAL),brokers) ## start the hub, example applications and embedded brokers (REAL=1: real ones); Ctrl-C ends them
-	@exec $(BIN)/python scripts/run.py $(if $(REAL),--real)
+run: $(RUN) $(if $(REAL),brokers) ## start the hub, a simulated home, applications and brokers (REAL=1: real ones, SPEED=1: as slow as life)
+	@exec $(BIN)/python scripts/run.py $(if $(REAL),--real) $(if $(SPEED),--speed $(SPEED))
 
 test: $(DEV) faults ## run the tests against real brokers (PYTEST='-k name' hands options on)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not alone" $(PYTEST)
@@ -61,7 +62,7 @@ $(BIN)/python:
 # What a run needs, which is installed in seconds.
 $(RUN): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the library and the hub into $(VENV)"
-	@$(PIP) install -qq -c constraints.txt -e '.[embedded,hub]'
+	@$(PIP) install -qq -c constraints.txt -e '.[embedded,web]'
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = "embedded,hub"
+EXTRAS = "embedded,web"
 SECONDS_TO_WAIT = 60
 TO_TYPE = re.compile(r"^\s+(\S*python\S* -m event_processor\.publish .*door.*)$")
 HEARD = "SIREN: triggered by"

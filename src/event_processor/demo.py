@@ -193,12 +193,13 @@ class _Dashboard(logging.Handler):
         logging.Handler.__init__(self)
         self._said: str | None = None
         self._told = False
-        self._log = logging.getLogger("event_processor.web")
+        # The last of the root's handlers, so that the console has the line that it comes from before.
+        self._log = logging.getLogger()
         self._log.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Any thread; logging calls it with this handler's lock held."""
-        said = dashboard_of(record.getMessage())
+        said = dashboard_of(record.getMessage()) if record.name == "event_processor.web" else None
         if said is not None:
             self._said = said
             self._say()

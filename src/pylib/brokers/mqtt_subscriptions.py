@@ -36,7 +36,7 @@ class Subscriptions:
         self._canary = canary
         # Packets whose SUBACK is still to come, with their filters.
         self._asked: dict[int, tuple[str, ...]] = {}
-        # Whether this connection was asked for what was wanted when it came: what is wanted since has to be asked for by itself.
+        # Whether this connection was asked for what was wanted when it came: what is wanted since is asked for by itself.
         self.begun = False
 
     def __contains__(self, topic_filter: str) -> bool:

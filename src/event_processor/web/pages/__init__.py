@@ -1,12 +1,52 @@
-"""The pages. ``routes`` gives them to the server."""
+"""The pages. ``routes`` gives them to the server, ``error_page`` says what went wrong."""
 
 from __future__ import annotations
 
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
 
-__all__ = ["routes"]
+from event_processor.web.pages import devices, door, events, home, letters, people, rules, stream, things, wiring
+from event_processor.web.pages.door import error_page
+from event_processor.web.pages.render import STATIC
+
+__all__ = ["error_page", "routes"]
 
 
 def routes() -> list[BaseRoute]:
     """All routes of the pages and of their static files."""
-    return []
+    return [
+        Route("/", home.home),
+        Route("/home/mode", home.mode),
+        Route("/home/rooms", home.rooms),
+        Route("/ask", home.ask, methods=["POST"]),
+        Route("/live", stream.live),
+        Route("/live/here", stream.here),
+        Route("/login", door.login, methods=["GET", "POST"]),
+        Route("/setup", door.setup, methods=["GET", "POST"]),
+        Route("/logout", door.logout, methods=["POST"]),
+        Route("/devices", devices.device_list),
+        Route("/devices/{device:path}/history", devices.device_history),
+        Route("/devices/{device:path}", devices.device),
+        Route("/events", events.event_list),
+        Route("/events/{cause:path}", events.event),
+        Route("/rules", rules.rule_list),
+        Route("/rules/text", rules.rule_text),
+        Route("/rules/check", rules.rule_check, methods=["POST"]),
+        Route("/rules/save", rules.rule_save, methods=["POST"]),
+        Route("/rules/try", rules.rule_try, methods=["POST"]),
+        Route("/rules/{rule}", rules.rule),
+        Route("/schedules", things.schedules),
+        Route("/meters", things.meters),
+        Route("/meters/{meter:path}/chart", things.meter_chart),
+        Route("/snapshots", things.snapshots),
+        Route("/snapshots/{name:path}", things.picture),
+        Route("/dead-letters", letters.letter_list),
+        Route("/dead-letters/{ident:int}", letters.letter),
+        Route("/dead-letters/{ident:int}", letters.letter_do, methods=["POST"]),
+        Route("/wiring", wiring.wiring),
+        Route("/wiring/file/{form}", wiring.wiring_file),
+        Route("/wiring/threads/{thread:path}", wiring.thread),
+        Route("/settings", people.settings),
+        Route("/settings/audit", people.audit),
+        Mount("/static", StaticFiles(directory=STATIC), name="static"),
+    ]

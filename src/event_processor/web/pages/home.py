@@ -1,0 +1,105 @@
+"""The first page: the mode, the devices by room, what happened just now. And what any page asks of the hub."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from event_processor.domain.rulebook import Rulebook
+from event_processor.web.auth import context_of, require, signed_in
+from event_processor.web.context import HubContext
+from event_processor.web.pages.house import EntityView, devices, event_view
+from event_processor.web.pages.render import fragment, page, said
+from event_processor.web.problems import ProblemError
+
+__all__ = ["ask", "home", "mode", "rooms"]
+
+MOST_TILES: Final = 300
+"""Values on the first page; the others are found under Devices."""
+
+_WHAT: Final = frozenset(
+    (
+        "set_mode",
+        "enable",
+        "disable",
+        "acknowledge",
+        "maintenance",
+        "signal",
+        "run",
+        "command",
+        "set_register",
+        "adjust_register",
+    )
+)
+
+
+@require("viewer")
+async def home(request: Request) -> Response:
+    """The whole page."""
+    context = context_of(request)
+    latest = (await context.read(context.reader.events, limit=6)).rows
+    entities = context.mirror.entities()
+    book = await context.read(context.rules.book)
+    known = {**_mode(context, book), **_rooms(context), "latest": [event_view(each, entities) for each in latest]}
+    return page(request, "home.html", known, at="home")
+
+
+@require("viewer")
+async def mode(request: Request) -> Response:
+    """The part with the mode."""
+    context = context_of(request)
+    return fragment(request, "home_mode.html", _mode(context, await context.read(context.rules.book)))
+
+
+@require("viewer")
+async def rooms(request: Request) -> Response:
+    """The part with the devices."""
+    return fragment(request, "home_rooms.html", _rooms(context_of(request)))
+
+
+@require("operator")
+async def ask(request: Request) -> Response:
+    """What a button asks of the hub: ``what``, ``about`` and ``value``, as ``domain.requests`` has them."""
+    form = await request.form(max_fields=10)
+    what, about, given = (str(form.get(name, "")) for name in ("what", "about", "value"))
+    if what not in _WHAT:
+        raise ProblemError(422, f"Nobody knows what {what!r} is.")
+    value: object = {"true": True, "false": False}.get(given, given) if what in ("maintenance", "set_mode") else given
+    if what in ("set_register", "adjust_register"):
+        try:
+            value = float(given.replace(",", "."))
+        except ValueError:
+            raise ProblemError(422, f"{given!r} is no number: write the register's reading as in 1042.5.") from None
+    answer = await context_of(request).ask(what, about, value, who=signed_in(request).name)
+    return said(request, answer.explanation, bad=not answer.fired)
+
+
+def _mode(context: HubContext, book: Rulebook) -> dict[str, object]:
+    now = context.mirror.mode()
+    return {
+        "mode": {
+            "current": now.current if now is not None else book.first_mode,
+            "since": now.since if now is not None else 0.0,
+            "next": now.next if now is not None else "",
+            "at": now.at if now is not None else 0.0,
+        },
+        "modes": [spec.name for spec in book.modes.values()],
+        "maintenance": context.mirror.settings().get("maintenance:") is True,
+    }
+
+
+def _rooms(context: HubContext) -> dict[str, object]:
+    found: dict[str, list[EntityView]] = {}
+    left, more = MOST_TILES, 0
+    for device in devices(context.mirror):
+        for entity in device.entities:
+            if entity.role in ("config", "diagnostic"):
+                continue
+            if left > 0:
+                found.setdefault(entity.room, []).append(entity)
+                left -= 1
+            else:
+                more += 1
+    return {"rooms": sorted(found.items(), key=lambda pair: (not pair[0], pair[0].casefold())), "more": more}

@@ -1,0 +1,165 @@
+"""Schedules, meters and pictures."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from event_processor.domain.schedule_times import Daily, Place, Sun, When, next_after
+from event_processor.domain.schedules import Task
+from event_processor.web.auth import context_of, require
+from event_processor.web.context import HubContext
+from event_processor.web.pages.render import page
+from event_processor.web.problems import ProblemError
+from pylib.errors import Rejected
+
+__all__ = ["meter_chart", "meters", "picture", "schedules", "snapshots"]
+
+PER_PAGE: Final = 48
+"""Pictures on one page."""
+SPANS: Final = {
+    "hour": ("The last two days by hour", 2),
+    "day": ("The last month by day", 31),
+    "month": ("The last two years by month", 731),
+}
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+@require("viewer")
+async def schedules(request: Request) -> Response:
+    """When what is due, and a switch for each."""
+    context = context_of(request)
+    states = context.mirror.schedules()
+    house = context.settings.house
+    shown = []
+    for each in context.settings.schedules:
+        state = states.get(each.id)
+        on = each.enabled if state is None or state.enabled is None else state.enabled
+        place = Place(zone=each.zone or house.timezone, latitude=house.latitude, longitude=house.longitude)
+        shown.append(
+            {
+                "id": each.id,
+                "title": each.name or each.id,
+                "on": on,
+                "when": _when(each.when),
+                "tasks": [_task(task) for task in each.tasks],
+                "next": next_after(each.when, context.now(), place) if on else None,
+                "last": state.done if state is not None else None,
+                "missed": each.missed,
+            }
+        )
+    return page(request, "schedules.html", at="schedules", schedules=shown)
+
+
+@require("viewer")
+async def meters(request: Request) -> Response:
+    """Each meter with a chart of what was used."""
+    context = context_of(request)
+    span = request.query_params.get("span", "hour")
+    if span not in SPANS:
+        raise ProblemError(400, "There are charts by hour, day and month.")
+    stored = await context.read(context.series.meters)
+    names = sorted({*stored, *context.mirror.meters(), *_configured(context)}, key=str.casefold)
+    values, entities = context.mirror.values(), context.mirror.entities()
+    shown = []
+    for name in names:
+        known, seen = context.mirror.meter(name), values.get(name)
+        entity = entities.get(name)
+        unit = _configured(context).get(name) or (entity.unit if entity is not None else "")
+        shown.append(
+            {
+                "name": name,
+                "unit": unit,
+                "register": known.get("register"),
+                "at": known.get("at") or (seen.at if seen is not None else None),
+                "stuck": known.get("stuck") is True,
+                "suspect": known.get("suspect"),
+            }
+        )
+    return page(request, "meters.html", at="meters", meters=shown, span=span, spans=SPANS)
+
+
+@require("viewer")
+async def meter_chart(request: Request) -> Response:
+    """What was used, by hour, day or month: ``{"times": [...], "values": [...]}``."""
+    context = context_of(request)
+    span = request.query_params.get("span", "hour")
+    if span not in SPANS:
+        raise ProblemError(400, "There are charts by hour, day and month.")
+    now = context.now()
+    since = (datetime.fromtimestamp(now, context.settings.house.zone) - timedelta(days=SPANS[span][1])).timestamp()
+    rows = await context.read(context.series.totals, request.path_params["meter"], span, since, now + 1)  # type: ignore[arg-type]  # checked above
+    told = {"times": [row.start for row in rows], "values": [row.amount for row in rows]}
+    return Response(msgspec.json.encode(told), media_type="application/json")
+
+
+@require("viewer")
+async def snapshots(request: Request) -> Response:
+    """The pictures, the latest first."""
+    context = context_of(request)
+    device = request.query_params.get("device", "")[:200]
+    try:
+        before = float(request.query_params["before"]) if "before" in request.query_params else None
+    except ValueError:
+        raise ProblemError(400, "The address of this page has a time in it that cannot be read.") from None
+    found = await context.read(context.series.images, device=device or None, before=before, limit=PER_PAGE)
+    return page(
+        request,
+        "snapshots.html",
+        at="snapshots",
+        pictures=found,
+        device=device,
+        cameras=sorted({each.device for each in found} | ({device} if device else set())),
+        next=found[-1].at if len(found) == PER_PAGE else None,
+    )
+
+
+@require("viewer")
+async def picture(request: Request) -> Response:
+    """One picture's file. Its name is looked up among those that are stored; nothing else of the disk can be asked for."""
+    context = context_of(request)
+    name = request.path_params["name"]
+    try:
+        path = context.images.path_of(name)
+    except Rejected:
+        raise ProblemError(404, "There is no such picture.") from None
+    if not await context.read(path.is_file):
+        raise ProblemError(404, "This picture is no longer kept.")
+    headers = {"cache-control": "private, max-age=86400"}
+    kind = {".png": "image/png", ".webp": "image/webp", ".gif": "image/gif"}.get(path.suffix.lower(), "image/jpeg")
+    return FileResponse(path, headers=headers, media_type=kind)
+
+
+def _configured(context: HubContext) -> dict[str, str]:
+    return {meter.key: meter.unit for meter in context.settings.meters}
+
+
+def _when(when: When) -> str:
+    if isinstance(when, Daily):
+        times = ", ".join(f"{at // 3600:02}:{at // 60 % 60:02}" for at in when.times)
+        return f"{times} {_days(when.days)}"
+    if isinstance(when, Sun):
+        offset = f"{abs(when.offset_s) // 60} min {'after' if when.offset_s > 0 else 'before'} " if when.offset_s else "at "
+        return f"{offset}{when.event} {_days(when.days)}"
+    return f"by cron: {when.expression}"
+
+
+def _days(days: frozenset[int]) -> str:
+    if len(days) == 7:
+        return "every day"
+    if days == frozenset(range(5)):
+        return "Monday to Friday"
+    return "on " + ", ".join(_DAYS[day] for day in sorted(days))
+
+
+def _task(task: Task) -> str:
+    if task.do == "mode":
+        return f"mode {task.name}"
+    if task.do == "command":
+        return f"{task.name}: {task.value or 'on'}"
+    return f"{task.do} {task.subject if task.do != 'run' else 'rule'} {task.name}"

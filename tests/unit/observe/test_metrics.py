@@ -22,7 +22,7 @@ from pylib.observe.health import Problem, health
 from pylib.observe.metrics import Sample, metrics_text, samples_of
 from pylib.observe.observing import Observing, health_of
 from pylib.runtime.runtime import Runtime
-from pylib.runtime.wiring import Link, Pipe, ThreadState, Wiring, snapshot
+from pylib.runtime.wiring import Link, Pipe, ThreadState, Wiring
 from pylib.testing.ports import free_port
 
 DASHBOARD = Path(__file__).parents[3] / "deploy/grafana/pylib.json"
@@ -147,7 +147,3 @@ def test_a_port_that_is_taken_is_refused_in_one_line(runtime: Runtime) -> None:
         config = AppConfig(environ={"OBSERVE_METRICS_PORT": str(taken.getsockname()[1])})
         with pytest.raises(ConfigError, match="metrics_port: cannot listen on"):
             Observing(runtime, "test", config=config)
-
-
-def test_a_thread_that_waits_to_be_started_again_is_down(runtime: Runtime) -> None:
-    assert not snapshot(runtime).threads

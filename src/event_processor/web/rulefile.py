@@ -45,7 +45,7 @@ class Rules:
         self.path = path
         self.compile = compile
         self._switch = switch
-        self._book: tuple[str, Rulebook] | None = None
+        self._book: tuple[tuple[int, int], Rulebook] | None = None
 
     def read(self) -> RuleText:
         """The text of the file; empty where there is none. Raises ``OSError``."""
@@ -65,17 +65,26 @@ class Rules:
         except ConfigError as error:
             raise ProblemError(409, f"The file of rules has errors; mend it as a whole first. {error}") from None
 
+    @property
     def book(self) -> Rulebook:
-        """The rules that the hub goes by: of the file as it is, or, where that has errors, as it was. Raises ``OSError``."""
-        now = self.read()
+        """The rules that the hub goes by: of the file as it is, or, where that has errors, as it was when it had none."""
+        seen = self._stamp()
         known = self._book
-        if known is None or known[0] != now.version:
+        if known is None or known[0] != seen:
             try:
-                known = (now.version, self.compile(rule_file.load(now.text)))
-            except ConfigError:
-                known = known or (now.version, self.compile(RuleFile()))
-            self._book = known
+                book = self.compile(rule_file.load(self.read().text))
+            except (ConfigError, ProblemError, OSError):
+                book = known[1] if known is not None else self.compile(RuleFile())
+            known = self._book = (seen, book)
         return known[1]
+
+    def _stamp(self) -> tuple[int, int]:
+        """What is another one when the file was changed."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return (0, 0)
+        return (found.st_mtime_ns, found.st_size)
 
     def check(self, text: str, devices: Iterable[str], outputs: Iterable[str]) -> list[rule_file.Problem]:
         """Everything that is wrong, or looks wrong, with a text."""

@@ -6,9 +6,21 @@
 
 from __future__ import annotations
 
-from event_processor.web.auth.current import auth_of, context_of, csrf_token, current, nonce, page_context, require, signed_in
+from event_processor.web.auth.current import (
+    auth_of,
+    context_of,
+    csrf_token,
+    current,
+    nonce,
+    page_context,
+    record,
+    require,
+    signed_in,
+    unrecorded,
+)
 from event_processor.web.auth.values import Role, User, may
 
 __all__ = [
-    "Role", "User", "auth_of", "context_of", "csrf_token", "current", "may", "nonce", "page_context", "require", "signed_in",
+    "Role", "User", "auth_of", "context_of", "csrf_token", "current", "may", "nonce", "page_context", "record", "require",
+    "signed_in", "unrecorded",
 ]  # fmt: skip

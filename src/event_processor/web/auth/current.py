@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from event_processor.web.context import HubContext
 
 __all__ = [
-    "SEAT", "Seat", "auth_of", "context_of", "csrf_token", "current", "nonce", "page_context", "require", "seat_of",
-    "signed_in",
+    "SEAT", "Seat", "auth_of", "context_of", "csrf_token", "current", "nonce", "page_context", "record", "require", "seat_of",
+    "signed_in", "unrecorded",
 ]  # fmt: skip
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -33,13 +33,15 @@ SEAT: Final = "event_processor.seat"
 class Seat:
     """What the guard knows of one request. ``secret`` is the cookie's, "" without one; ``fresh`` one that has to be set."""
 
-    __slots__ = ("fresh", "nonce", "secret", "user")
+    __slots__ = ("action", "detail", "fresh", "nonce", "recorded", "secret", "subject", "user")
 
     def __init__(self) -> None:
         self.user: User | None = None
         self.nonce = secrets.token_urlsafe(16)
         self.secret = ""
         self.fresh = ""
+        self.action = self.subject = self.detail = ""
+        self.recorded = False
 
 
 def seat_of(request: HTTPConnection) -> Seat:
@@ -97,6 +99,18 @@ def to_login(request: Request) -> Response:
     target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     page = "/setup" if auth_of(request).first.needed else "/login"
     return RedirectResponse(f"{page}?next={quote(target, safe='')}" if target != "/" else page, 303)
+
+
+def record(request: HTTPConnection, action: str, subject: str = "", detail: str = "") -> None:
+    """Name what this request changes, in words for the audit. The guard writes it down when it has worked; where nobody
+    names it, by its method and path."""
+    seat = seat_of(request)
+    seat.action, seat.subject, seat.detail = action, subject, detail
+
+
+def unrecorded(request: HTTPConnection) -> None:
+    """This request changes nothing, although its method says that it may: the audit leaves it out."""
+    seat_of(request).recorded = True
 
 
 def nonce(request: HTTPConnection) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
@@ -20,9 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from event_processor.web.auth.current import SEAT, Seat, csrf_of, to_login
 from event_processor.web.auth.service import Auth
+from event_processor.web.auth.values import User
 from event_processor.web.problems import ProblemError
 
 __all__ = ["ANONYMOUS", "SESSION", "Guard", "cookie_name"]
+
+log = logging.getLogger("event_processor.web")
 
 ErrorPage: TypeAlias = Callable[[Request, ProblemError], Awaitable[Response]]
 
@@ -68,7 +72,7 @@ class Guard:
         seat = scope[SEAT] = Seat()
         request = Request(scope, receive)
         secure = scope["scheme"] == "https"
-        answer = _Answer(send, seat, secure, scope["path"].startswith(PUBLIC_BELOW))
+        answer = _Answer(send, seat, secure, scope["path"].startswith(PUBLIC_BELOW), lambda: self._record(request, seat))
         try:
             await self._check(request, seat, secure)
             if request.method not in SAFE:
@@ -83,6 +87,16 @@ class Guard:
             await response(scope, receive, answer)
             return
         await self._app(scope, receive, answer)
+
+    async def _record(self, request: Request, seat: Seat) -> None:
+        """Something was changed: who did it is written down before the answer leaves."""
+        if seat.user is None or seat.recorded or request.method in SAFE:
+            return
+        action = seat.action or f"{request.method} {request.url.path}"
+        try:
+            await self._auth.note(action, seat.subject, seat.detail, request=request, who=_who(seat.user))
+        except ProblemError as error:
+            log.error("%s by %s is missing in the audit: %s", action, seat.user.name, error)
 
     # -- checks ------------------------------------------------------------------------------------------------------
 
@@ -154,16 +168,19 @@ class Guard:
 class _Answer:
     """Adds to every answer what keeps a browser to our own pages."""
 
-    __slots__ = ("_seat", "_secure", "_send", "_static")
+    __slots__ = ("_record", "_seat", "_secure", "_send", "_static")
 
-    def __init__(self, send: Send, seat: Seat, secure: bool, static: bool) -> None:
+    def __init__(self, send: Send, seat: Seat, secure: bool, static: bool, record: Callable[[], Awaitable[None]]) -> None:
         self._send = send
         self._seat = seat
         self._secure = secure
         self._static = static
+        self._record = record
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            if message["status"] < 400:
+                await self._record()
             headers = MutableHeaders(scope=message)
             own = f"'self' 'nonce-{self._seat.nonce}'"
             headers["content-security-policy"] = (
@@ -186,6 +203,10 @@ class _Answer:
                 flags = "; Secure" if self._secure else ""
                 headers.append("set-cookie", f"{name}={self._seat.fresh}; Path=/; HttpOnly; SameSite=Strict{flags}")
         await self._send(message)
+
+
+def _who(user: User) -> str:
+    return f"{user.name} (token {user.token})" if user.token else user.name
 
 
 def _public(path: str) -> bool:

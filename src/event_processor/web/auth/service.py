@@ -15,6 +15,7 @@ from starlette.responses import Response
 from event_processor.store import tables as t
 from event_processor.web.auth import accounts
 from event_processor.web.auth.attempts import Attempts
+from event_processor.web.auth.current import seat_of
 from event_processor.web.auth.first import FirstRun
 from event_processor.web.auth.passwords import Passwords, check_password
 from event_processor.web.auth.second import check_totp, hash_code
@@ -254,7 +255,8 @@ class Auth:
             return await self.context.read(self.passwords.hash, password)
 
     async def note(self, action: str, subject: str = "", detail: str = "", *, request: Request, who: str) -> None:
-        """Write into the audit who did what, and from where."""
+        """Write into the audit who did what, and from where. The guard then leaves it alone."""
+        seat_of(request).recorded = True
         at, address = self.context.now(), address_of(request)
         await self.context.write(
             lambda connection: accounts.note(

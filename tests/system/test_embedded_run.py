@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pika
@@ -26,6 +27,7 @@ from tests.conformance.mqtt.kit import Endpoint, client
 from tests.system.hub_kit import ROOT, SOURCE
 from tests.system.test_make_run import ENDED, RUN, Terminal, descendants, gone
 
+DASHBOARD = r"The dashboard: (http://127\.0\.0\.1:\d+/setup)   \(the code for the first visit: [\w-]{14}\)$"
 ADDRESS = re.compile(r"^(?:MQTT 3.1.1|AMQP 0-9-1) +(\w+://\S+)$", re.MULTILINE)
 
 pytestmark = pytest.mark.timeout(120)
@@ -55,7 +57,7 @@ def test_make_run_starts_without_any_broker_and_what_it_says_to_type_reaches_the
     with python(str(RUN), env=bare, folder=tmp_path) as run:
         run.wait_for("Ctrl-C ends everything", timeout=60)
         started = descendants(run.pid)
-        assert len(started) == 4  # the hub, the siren, the light and the thermometer
+        assert len(started) == 5  # the hub, the siren, the light, the thermometer and the simulated home
         type_the_lines_it_shows(run, bare)
         run.wait_for(r"siren \| SIREN: triggered by Front Door")
         run.wait_for(r"light \| cmnd/lamp/POWER ON")
@@ -66,12 +68,29 @@ def test_make_run_starts_without_any_broker_and_what_it_says_to_type_reaches_the
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+def test_make_run_says_last_where_the_dashboard_is_and_its_home_sets_the_rules_off(
+    bare: dict[str, str], tmp_path: Path
+) -> None:
+    with python(str(RUN), "--speed", "2000", env=bare, folder=tmp_path) as run:
+        address = run.wait_for(DASHBOARD, timeout=60)[1]
+        # Nothing that the launcher says comes after it.
+        assert [line for line in run.output.splitlines() if line.lstrip().startswith("run |")][-1].endswith(")")
+        with urllib.request.urlopen(address, timeout=20) as page:
+            assert page.status == 200
+        run.wait_for("Nobody is at home: Anna Phone", timeout=60)
+        run.wait_for("siren \\| SIREN: triggered by Kitchen Door", timeout=60)
+        run.wait_for("home \\| PHONE: Alarm: Kitchen Door was opened, and nobody is at home", timeout=60)
+        run.wait_for("Leak: House Water flow reads 26", timeout=60)
+        assert run.stop(signal.SIGTERM, timeout=10) == 0
+        assert "is gone" not in run.output.partition("the applications ended")[0].rpartition("Leak")[2]
+
+
 def test_make_run_takes_the_brokers_that_are_configured(bare: dict[str, str], tmp_path: Path) -> None:
     with MqttBroker(user="anna", password="a,b") as mqtt, AmqpBroker() as amqp:
         configured = {"MQTT_SERVER_ADDRESS": mqtt.url, "RABBITMQ_SERVER_ADDRESS": amqp.url}
         with python(str(RUN), env=bare | configured, folder=tmp_path) as run:
             run.wait_for(f"publish to 127.0.0.1:{mqtt.port}", timeout=60)
-            assert mqtt.connections == 2  # the hub and the light
+            assert mqtt.connections == 2  # the hub and the light; the simulated home does not move in
             assert run.stop(signal.SIGTERM, timeout=10) == 0
             assert "a,b" not in run.output
             assert "a%2Cb" not in run.output
@@ -111,6 +130,28 @@ def test_the_demo_needs_nothing_says_what_to_type_and_leaves_nothing(bare: dict[
         assert demo.stop(signal.SIGINT, timeout=10) == 0
     assert list((tmp_path / "tmp").iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tmp"]
+
+
+def test_the_demo_has_a_home_whose_alarm_rings_the_phone_and_says_last_where_the_dashboard_is(
+    bare: dict[str, str], tmp_path: Path
+) -> None:
+    fast = bare | {"DEMO_SPEED": "2000"}
+    with python("-m", "event_processor.cli", "demo", env=fast, folder=tmp_path) as demo:
+        address = demo.wait_for("^" + DASHBOARD, timeout=60)[1]
+        assert demo.output.index("Ctrl-C ends everything") < demo.output.index("The dashboard: ")
+        with urllib.request.urlopen(address, timeout=20) as page:
+            assert page.status == 200
+        demo.wait_for("^SIREN: triggered by Kitchen Door$", timeout=60)
+        demo.wait_for("^PHONE: Alarm: Kitchen Door was opened, and nobody is at home$", timeout=60)
+        assert demo.stop(signal.SIGINT, timeout=10) == 0
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_demo_s_speed_that_is_none_is_told_in_one_line(bare: dict[str, str], tmp_path: Path) -> None:
+    with python("-m", "event_processor.cli", "demo", env=bare | {"DEMO_SPEED": "fast"}, folder=tmp_path) as demo:
+        assert demo.wait(60) == 1
+        assert "'fast' is no number" in demo.output.splitlines()[-1]
+        assert "Traceback" not in demo.output
 
 
 def test_the_demo_takes_the_brokers_and_settings_of_an_app_conf(bare: dict[str, str], tmp_path: Path) -> None:

@@ -198,6 +198,7 @@ class Hub:
         self._missing.discard(who)
         if not self._missing and not self.ready.is_set():
             self.ready.set()
+            self.processor.listening()
             log.info("The event processor is ready: it listens to MQTT and RabbitMQ.")
 
 

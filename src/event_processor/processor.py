@@ -49,8 +49,11 @@ SHOW_WITHIN: Final = 0.2
 #: Seconds after which timers are looked at again although none is due: the wall clock may have been set.
 LOOK_EVERY: Final = 30.0
 CATCH_UP: Final = 1.5
-"""Seconds after the start in which timers that came due while nobody was here wait for what the brokers have kept: a message
-that says that it was made before is heard before."""
+"""Seconds after the start in which timers wait for what the brokers have kept: a message that says that it was made before
+one was due is heard before it rings."""
+
+BACKLOG: Final = 0.2
+"""Seconds that they wait once both brokers are connected."""
 
 
 class EventProcessor(ZmqRelay):
@@ -86,6 +89,12 @@ class EventProcessor(ZmqRelay):
     def rules(self) -> int:
         """How many rules there are."""
         return len(self._engine.book.rules)
+
+    def listening(self) -> None:
+        """What the brokers have kept arrives now. Any thread; only the first time counts."""
+        loop = self._loop
+        if loop is not None:
+            loop.post(lambda: self._catch_up(loop))
 
     def ask(self, request: Request) -> Future[Evaluation]:
         """Have something done, soon; the evaluation says what became of it. Any thread.
@@ -262,9 +271,14 @@ class EventProcessor(ZmqRelay):
         if self._loop is not None:
             self._loop.call_later(CATCH_UP, self._caught_up)
 
+    def _catch_up(self, loop: Loop) -> None:
+        if self._catching_up:
+            loop.call_later(BACKLOG, self._caught_up)
+
     def _caught_up(self) -> None:
-        self._catching_up = False
-        self._ring()
+        if self._catching_up:
+            self._catching_up = False
+            self._ring()
 
     def _ring(self) -> None:
         if self._timer is not None:

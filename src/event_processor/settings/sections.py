@@ -18,7 +18,10 @@ _EXCHANGE = r"^[\w.:-]{1,200}$"
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True)
+    # Python's own engine: Rust's, which is pydantic's default, unrolls a pattern such as [\w-]{1,100} into megabytes each.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True, regex_engine="python-re"
+    )
 
 
 class Broker(Section):

@@ -28,8 +28,8 @@ from sqlalchemy import select
 
 from event_processor.app import rulebook
 from event_processor.domain.engine import Engine
-from event_processor.domain.outcome import Outcome
 from event_processor.domain.entities import Availability
+from event_processor.domain.outcome import Outcome
 from event_processor.settings import load, read_rules
 from event_processor.store import tables as t
 from event_processor.store.reader import Reader

@@ -32,6 +32,7 @@ class Binding:
     ``bytes`` as it came, ``str`` as text, a msgspec struct, dataclass, TypedDict, pydantic model or built-in type validated,
     ``Delivery`` the whole of it, and without an annotation whatever it decodes to. Made when the function is registered, so
     that a function that cannot be called is told of at its own line. Calling it is thread-safe if the function is.
+    ``body`` is that annotation: None for a function that takes no body, ``Any`` where it says nothing.
 
     :raises ConfigError: the function cannot be called with a message; says which parameter is at fault.
     """
@@ -43,6 +44,7 @@ class Binding:
         self._default = JSON if kind == "mqtt" else MSGPACK
         self._named: list[str] = []
         self._body: str | None = None
+        self.body: Any = None
         self._convert: Callable[[Delivery], Any] = self._decoded
         hints = _hints(function, self.name)
         for parameter in _parameters(function, self.name):
@@ -67,6 +69,7 @@ class Binding:
             self._named.append(name)
         elif self._body is None:
             self._body = name
+            self.body = hint
             self._convert = self._converter(name, hint)
         elif parameter.default is parameter.empty:
             raise ConfigError(f"handler {self.name}: both {self._body!r} and {name!r} would be the body; {_NO_BODY}; "

@@ -98,6 +98,11 @@ class Application:
         mine["mq_exchange_type"] = exchange_type
         return self._add(Broker(name, "rabbitmq", exchange_type, mine))
 
+    @property
+    def brokers(self) -> tuple[Broker, ...]:
+        """The brokers, in the order in which they were named."""
+        return tuple(self._brokers)
+
     def every(self, seconds: float) -> Callable[[F], F]:
         """Have a function called at once and then every so many seconds, and what it returns sent. Returns the function.
 

@@ -64,7 +64,8 @@ class Call(Generic[P, B]):
         """Ask the hub; with the request's Idempotency-Key, once. Raises ``ProblemError`` 409 where it was not done."""
         self.record(f"hub.{what}", about, "" if value is None else f"{value}")
         key = self.request.headers.get("idempotency-key", "")
-        ident = f"api.{self.user.id}.{hashlib.sha256(key.encode()).hexdigest()[:32]}" if key else ""
+        name = f"{self.request.url.path} {key}".encode("utf-8", "replace")
+        ident = f"api.{self.user.id}.{hashlib.sha256(name).hexdigest()[:32]}" if key else ""
         done = await self.context.ask(what, about, value, who=self.user.name, ident=ident)
         if not done.fired:
             raise ProblemError(409, done.explanation)

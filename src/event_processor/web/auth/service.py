@@ -17,6 +17,7 @@ from event_processor.web.auth import accounts
 from event_processor.web.auth.attempts import Attempts
 from event_processor.web.auth.current import seat_of
 from event_processor.web.auth.first import FirstRun
+from event_processor.web.auth.offers import Offers
 from event_processor.web.auth.passwords import Passwords, check_password
 from event_processor.web.auth.second import check_totp, hash_code
 from event_processor.web.auth.values import ROLES, SCOPES, Account, Role, User
@@ -89,6 +90,7 @@ class Auth:
         self.context = context
         self.passwords = Passwords()
         self.attempts = Attempts()
+        self.offers = Offers()
         self.first = FirstRun(context.runtime.clock.monotonic)
         self._believed: OrderedDict[str, _Believed] = OrderedDict()
         self._hashing = asyncio.Semaphore(AT_ONCE)

@@ -77,7 +77,7 @@ async def device(request: Request) -> Response:
         ("found by", found.convention),
         ("topics", ", ".join(sorted({event.topic for event in events if event.topic}))[:300]),
     ]
-    book = await context.read(context.rules.book)
+    book = context.rules.book
     return page(
         request,
         "device.html",

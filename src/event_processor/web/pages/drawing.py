@@ -13,12 +13,12 @@ from markupsafe import Markup
 
 __all__ = ["Arrow", "Box", "columns", "draw"]
 
-WIDE: Final = 184
+WIDE: Final = 176
 HIGH: Final = 66
-ACROSS: Final = 96
+ACROSS: Final = 84
 DOWN: Final = 26
 EDGE: Final = 14
-LETTERS: Final = 25
+LETTERS: Final = 23
 """Letters on one line of a box; what is longer is cut, and whole in its title."""
 
 

@@ -72,7 +72,7 @@ async def event(request: Request) -> Response:
     if found is None:
         raise ProblemError(404, "This event is not stored: it is older than what the hub keeps, or never happened.")
     said = found.event.event
-    book = await context.read(context.rules.book)
+    book = context.rules.book
     facts: list[tuple[str, object]] = [("kind", found.event.kind)]
     if said is not None:
         facts += [

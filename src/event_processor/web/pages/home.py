@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import Response
 
 from event_processor.domain.rulebook import Rulebook
 from event_processor.web.auth import context_of, require, signed_in
+from event_processor.web.auth.current import record
 from event_processor.web.context import HubContext
-from event_processor.web.pages.house import EntityView, devices, event_view
+from event_processor.web.pages.house import DeviceView, devices, event_view
 from event_processor.web.pages.render import fragment, page, said
 from event_processor.web.problems import ProblemError
 
@@ -39,9 +41,9 @@ _WHAT: Final = frozenset(
 async def home(request: Request) -> Response:
     """The whole page."""
     context = context_of(request)
-    latest = (await context.read(context.reader.events, limit=6)).rows
+    latest = (await context.read(context.reader.events, limit=4)).rows
     entities = context.mirror.entities()
-    book = await context.read(context.rules.book)
+    book = context.rules.book
     known = {**_mode(context, book), **_rooms(context), "latest": [event_view(each, entities) for each in latest]}
     return page(request, "home.html", known, at="home")
 
@@ -50,7 +52,7 @@ async def home(request: Request) -> Response:
 async def mode(request: Request) -> Response:
     """The part with the mode."""
     context = context_of(request)
-    return fragment(request, "home_mode.html", _mode(context, await context.read(context.rules.book)))
+    return fragment(request, "home_mode.html", _mode(context, context.rules.book))
 
 
 @require("viewer")
@@ -72,6 +74,7 @@ async def ask(request: Request) -> Response:
             value = float(given.replace(",", "."))
         except ValueError:
             raise ProblemError(422, f"{given!r} is no number: write the register's reading as in 1042.5.") from None
+    record(request, f"hub.{what}", about, given)
     answer = await context_of(request).ask(what, about, value, who=signed_in(request).name)
     return said(request, answer.explanation, bad=not answer.fired)
 
@@ -91,15 +94,13 @@ def _mode(context: HubContext, book: Rulebook) -> dict[str, object]:
 
 
 def _rooms(context: HubContext) -> dict[str, object]:
-    found: dict[str, list[EntityView]] = {}
+    found: dict[str, list[DeviceView]] = {}
     left, more = MOST_TILES, 0
     for device in devices(context.mirror):
-        for entity in device.entities:
-            if entity.role in ("config", "diagnostic"):
-                continue
-            if left > 0:
-                found.setdefault(entity.room, []).append(entity)
-                left -= 1
-            else:
-                more += 1
+        shown = tuple(each for each in device.entities if each.role not in ("config", "diagnostic") and each.type != "battery")
+        if left >= len(shown):
+            found.setdefault(device.room, []).append(structs.replace(device, entities=shown or device.entities[:1], more=0))
+            left -= len(shown)
+        else:
+            more += 1
     return {"rooms": sorted(found.items(), key=lambda pair: (not pair[0], pair[0].casefold())), "more": more}

@@ -51,6 +51,7 @@ class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
     convention: str
     alive: str
     entities: tuple[EntityView, ...]
+    at: float = 0.0
     more: int = 0
 
 
@@ -95,6 +96,7 @@ def devices(mirror: Mirror, *, most_entities: int = 12) -> list[DeviceView]:
                 convention=info.convention,
                 alive=alive,
                 entities=tuple(views[:most_entities]),
+                at=max((view.at for view in views), default=0.0),
                 more=max(0, len(views) - most_entities),
             )
         )
@@ -109,11 +111,15 @@ def entity_view(mirror: Mirror, entity: Entity, device: DeviceInfo, seen: Seen |
     return EntityView(
         key=entity.key,
         device=entity.device,
-        name=entity.name or entity.key,
+        name=_label(entity, device, seen),
         type=entity.type or (seen.type if seen is not None else "") or entity.component,
         room=entity.room or device.room,
         unit=entity.unit,
-        text=value_text(seen.value, entity.unit, seen.active) if seen is not None and known else "unknown" if seen else "–",
+        text=value_text(seen.value, entity.unit, seen.active, entity.type or seen.type)
+        if seen is not None and known
+        else "unknown"
+        if seen
+        else "–",
         active=seen.active if seen is not None else None,
         known=known,
         at=seen.at if seen is not None else 0.0,
@@ -123,6 +129,13 @@ def entity_view(mirror: Mirror, entity: Entity, device: DeviceInfo, seen: Seen |
         enabled=mirror.enabled("device", entity.key),
         role=entity.category or entity.role,
     )
+
+
+def _label(entity: Entity, device: DeviceInfo, seen: Seen | None) -> str:
+    """What a value is called below the name of its device."""
+    name = (entity.name or entity.key).removeprefix(device.name).strip(" :-_")
+    kind = entity.type or (seen.type if seen is not None else "") or entity.component
+    return name or kind.replace("_", " ") or "state"
 
 
 def event_view(stored: StoredEvent, units: dict[str, Entity]) -> EventView:
@@ -146,7 +159,7 @@ def _line(cause: str, at: float, kind: str, event: Event | None, units: dict[str
     if event is None:
         return EventView(cause=cause, at=at, device="", kind=kind, type="", topic="", text="", note=fired)
     entity = units.get(event.device)
-    text = value_text(event.value, entity.unit if entity is not None else "", event.active)
+    text = value_text(event.value, entity.unit if entity is not None else "", event.active, event.type)
     if event.kind == "heartbeat":
         text = "alive"
     parts = [event.type, event.detail or "", "kept by the broker" if event.retained else "", fired]

@@ -10,7 +10,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from event_processor.web.auth import auth_of, context_of, require, signed_in
+from event_processor.web.auth import context_of, require
+from event_processor.web.auth.current import record
 from event_processor.web.context import HubContext
 from event_processor.web.pages.render import page
 from event_processor.web.problems import ProblemError
@@ -72,7 +73,6 @@ async def letter_do(request: Request) -> Response:
     form = await request.form(max_fields=10, max_part_size=2 * MOST_EDITED)
     what, body = str(form.get("do", "")), str(form.get("body", "")).replace("\r\n", "\n").encode()
     force = form.get("force") == "yes"
-    who = signed_in(request).name
 
     def drop(letters: DeadLetters) -> None:
         letters.drop(ident)
@@ -96,7 +96,7 @@ async def letter_do(request: Request) -> Response:
     if work is None or (what == "edit" and len(body) > MOST_EDITED):
         raise ProblemError(422, "A dead letter can be replayed, changed and replayed, or dropped.")
     await _with(context, work)
-    await auth_of(request).note(f"dead_letter.{what}", str(ident), request=request, who=who)
+    record(request, f"dead_letter.{what}", str(ident))
     if "hx-request" in request.headers:
         return Response("", 200, {"HX-Redirect": "/dead-letters"})
     return RedirectResponse("/dead-letters", 303)

@@ -38,6 +38,15 @@ NAVIGATION: Final = (
     ("wiring", "Wiring", "/wiring", False),
     ("settings", "Settings", "/settings", False),
 )
+_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    **dict.fromkeys(("door", "window", "garage_door", "garage", "opening", "gate"), ("closed", "open")),
+    **dict.fromkeys(("motion", "occupancy", "moving"), ("quiet", "motion")),
+    **dict.fromkeys(("moisture", "leak"), ("dry", "wet")),
+    **dict.fromkeys(("smoke", "gas", "carbon_monoxide", "safety", "problem", "tamper"), ("all well", "alarm")),
+    "presence": ("away", "home"),
+    "vibration": ("quiet", "shaken"),
+}
+_PLAIN: Final = frozenset(("on", "off", "true", "false", "1", "0"))
 TEXT_MOST: Final = 60
 """Characters of a value that a list shows; the page of the event has all of it."""
 
@@ -93,11 +102,10 @@ def back(request: Request, otherwise: str = "/") -> Response:
 
 
 def value_text(value: Scalar, unit: str = "", active: bool | None = None, kind: str = "") -> str:
-    """A value as people read it: ``21.5 °C``, ``open``, ``on``."""
-    if value is None:
-        return ("on" if active else "off") if active is not None else "–"
-    if isinstance(value, bool):
-        text = "on" if value else "off"
+    """A value as people read it: ``21.5 °C``, ``open``, ``on``. ``kind`` is the entity's type: a door is not "off"."""
+    if value is None or isinstance(value, bool) or (active is not None and str(value).lower() in _PLAIN):
+        state = value if isinstance(value, bool) and active is None else active
+        return "–" if state is None else _WORDS.get(kind, ("off", "on"))[state]
     elif isinstance(value, float):
         text = f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}"
         if abs(value) >= 1e15:

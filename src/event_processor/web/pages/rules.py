@@ -18,7 +18,8 @@ from event_processor.domain.registry import Registry
 from event_processor.domain.replay import Report, replay
 from event_processor.domain.rulebook import Rulebook
 from event_processor.domain.rules import Delay, DeviceCommand, Notify, Rule, SetMode, SetOff, Trigger
-from event_processor.web.auth import auth_of, context_of, require, signed_in
+from event_processor.web.auth import context_of, require
+from event_processor.web.auth.current import record, unrecorded
 from event_processor.web.context import HubContext
 from event_processor.web.pages.drawing import Arrow, Box, draw
 from event_processor.web.pages.render import fragment, page, said
@@ -47,7 +48,7 @@ action = {do = "command", entity = "Hall Light", what = "on"}
 async def rule_list(request: Request) -> Response:
     """All rules: as a drawing, and as a list with what each did last."""
     context = context_of(request)
-    rules = [each.rule for each in (await context.read(context.rules.book)).rules.values()]
+    rules = [each.rule for each in context.rules.book.rules.values()]
     recent = await context.read(context.reader.evaluations, limit=300)
     last: dict[str, object] = {}
     for each in recent.rows:
@@ -71,7 +72,7 @@ async def rule_list(request: Request) -> Response:
 async def rule(request: Request) -> Response:
     """One rule and its latest evaluations."""
     context = context_of(request)
-    compiled = (await context.read(context.rules.book)).rules.get(request.path_params["rule"])
+    compiled = context.rules.book.rules.get(request.path_params["rule"])
     if compiled is None:
         raise ProblemError(404, "There is no such rule. It may have been taken out of the file of rules.")
     found = compiled.rule
@@ -114,11 +115,12 @@ async def rule_text(request: Request) -> Response:
 @require("operator")
 async def rule_check(request: Request) -> Response:
     """What is wrong with a text, while somebody writes it."""
+    unrecorded(request)
     context, text = context_of(request), await _text(request)
     return fragment(request, "rules_problems.html", {"found": await context.read(_check, context, text)})
 
 
-@require("operator")
+@require("admin")
 async def rule_save(request: Request) -> Response:
     """Save a text, and go by it from now on."""
     context = context_of(request)
@@ -134,13 +136,14 @@ async def rule_save(request: Request) -> Response:
         del response.headers["hx-reswap"]
         return response
     now = await context.read(context.rules.read)
-    await auth_of(request).note("rules.save", now.version, request=request, who=signed_in(request).name)
+    record(request, "rules.save", context.rules.path.name)
     return said(request, "Saved. The hub goes by these rules now.", then={"saved": {"version": now.version}})
 
 
 @require("operator")
 async def rule_try(request: Request) -> Response:
     """Decide once more on what has happened, with a text that is not saved: what would be different? Nothing is sent."""
+    unrecorded(request)
     context = context_of(request)
     form = await request.form(max_fields=10, max_part_size=rule_file.MOST_BYTES)
     text = str(form.get("text", "")).replace("\r\n", "\n")
@@ -170,7 +173,7 @@ def _try(context: HubContext, text: str, since: float) -> Report:
 
 def _check(context: HubContext, text: str) -> list[rule_file.Problem]:
     known = {*context.mirror.entities(), *context.mirror.values()}
-    return context.rules.check(text, known, (output.name for output in context.rules.book().outputs.values()))
+    return context.rules.check(text, known, (output.name for output in context.rules.book.outputs.values()))
 
 
 async def _text(request: Request) -> str:
@@ -205,7 +208,7 @@ def _drawing(rules: Iterable[Rule]) -> Markup:
         for action in each.action:
             done = _done(action)
             if done is not None:
-                end = put(Box(f"out {done[1]} {done[0]}", done, "broker"), 2)
+                end = put(Box(f"out {done[0]}", done, "broker"), 2)
                 arrows[middle, end] = Arrow(middle, end)
     return draw(
         list(boxes.values()), list(arrows.values()), column, "What is heard, the rules, and what is done", "links-drawing"
@@ -226,7 +229,7 @@ def _done(action: object) -> tuple[str, str] | None:
     if isinstance(action, SetOff):
         return action.output, "output"
     if isinstance(action, DeviceCommand):
-        return action.entity or action.topic, f"command {action.what}" if action.entity else "command"
+        return action.entity or action.topic, "command"
     if isinstance(action, Notify):
         return ", ".join(action.to), "message"
     return (action.mode, "mode") if isinstance(action, SetMode) else None
@@ -236,7 +239,7 @@ def _guards(found: Rule) -> str:
     parts = [
         f"in {'/'.join(found.modes)}" if found.modes else "",
         "at times" if found.window else "",
-        "if ..." if found.condition else "",
+        "with a condition" if found.condition else "",
         f"for {found.for_s:g} s" if found.for_s else "",
         f"{found.count.times}x" if found.count else "",
     ]
@@ -251,6 +254,7 @@ def _sentence(found: Rule) -> str:
         if isinstance(action, Delay):
             parts.append(f"wait {action.seconds:g} s")
         elif (done := _done(action)) is not None:
-            parts.append(f"{done[1]} {done[0]}")
+            what = f" {action.what}" if isinstance(action, DeviceCommand) and action.entity else ""
+            parts.append(f"{done[1]} {done[0]}{what}")
     guards = _guards(found)
     return f"{heard}{'' if guards == 'always' else f', {guards}'} → {', then '.join(parts) or 'nothing'}"

@@ -98,9 +98,8 @@ def _outcomes(context: HubContext, news: News) -> bytes:
             if change.scope == "value" and change.value is not None:
                 seen = _SEEN.decode(change.value)
                 entity = entities.get(change.key)
-                text = (
-                    value_text(seen.value, entity.unit if entity is not None else "", seen.active) if seen.known else "unknown"
-                )
+                unit, kind = (entity.unit, entity.type or seen.type) if entity is not None else ("", seen.type)
+                text = value_text(seen.value, unit, seen.active, kind) if seen.known else "unknown"
                 values[change.key] = Value(key=change.key, text=text, active=seen.active, known=seen.known, at=seen.at)
             elif change.scope == "online" and change.value is not None:
                 online[change.key] = _ALIVE.decode(change.value).online

@@ -27,6 +27,9 @@ SPANS: Final = {
     "month": ("The last two years by month", 731),
 }
 
+LENGTHS: Final = {"hour": 3600.0, "day": 86_400.0, "month": 2_629_800.0}
+FEWEST: Final = 11
+"""Bars for which a chart has room where there are fewer."""
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -94,7 +97,13 @@ async def meter_chart(request: Request) -> Response:
     now = context.now()
     since = (datetime.fromtimestamp(now, context.settings.house.zone) - timedelta(days=SPANS[span][1])).timestamp()
     rows = await context.read(context.series.totals, request.path_params["meter"], span, since, now + 1)  # type: ignore[arg-type]  # checked above
-    told = {"times": [row.start for row in rows], "values": [row.amount for row in rows]}
+    seconds = LENGTHS[span]
+    first = max(since, min([row.start for row in rows] + [now - FEWEST * seconds]))
+    told = {
+        "times": [row.start for row in rows],
+        "values": [row.amount for row in rows],
+        "range": [first - seconds / 2, now + seconds / 2],
+    }
     return Response(msgspec.json.encode(told), media_type="application/json")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
@@ -184,9 +183,9 @@ def _broker_boxes(wiring: Wiring) -> list[Box]:
         sign = {"good": "✓", "warn": "⚠", "bad": "✗"}[ill.grade]
         kind = "sick" if ill.grade == "bad" else "busy" if ill.grade == "warn" else "broker"
         spool = f"{link.spooled} in the spool" if link.spooled else ""
-        name = re.sub(r"^\w+://", "", link.name)
+        name, _, where = link.name.partition(" at ")
         boxes[ident] = Box(
-            ident, (name, f"{sign} {ill.words}", spool), kind, "", f"{link.name}: {ill.words}", ill.grade == "bad"
+            ident, (name, f"{sign} {ill.words}", spool or where), kind, "", f"{link.name}: {ill.words}", ill.grade == "bad"
         )
     return list(boxes.values())
 

@@ -208,7 +208,7 @@ function showValue({ key, text, active, known, at }) {
       toggle.setAttribute("aria-checked", active);
       $("input[name=value]", toggle.form).value = active ? "off" : "on";
     }
-    const time = $("time[data-at]", tile);
+    const time = $("time[data-at]", tile.closest("[data-device]") ?? tile);
     if (time) { time.dataset.at = at; time.dateTime = new Date(at * 1000).toISOString(); time.title = full.format(at * 1000); time.textContent = distance(at); }
   }
 }

@@ -7,7 +7,7 @@ const zone = document.body.dataset.zone;
 async function draw(element) {
   const answer = await fetch(element.dataset.chart, { headers: { accept: "application/json" } });
   if (!answer.ok) { element.textContent = `The values could not be read (${answer.status}).`; return; }
-  const { times, values } = await answer.json();
+  const { times, values, range } = await answer.json();
   element.chart?.destroy();
   element.replaceChildren();
   element.dataset.points = times.length;
@@ -25,7 +25,7 @@ async function draw(element) {
     width: element.clientWidth,
     height: 270,
     tzDate: (at) => window.uPlot.tzDate(new Date(at * 1000), zone || "UTC"),
-    scales: { x: { time: true }, y: style === "bars" ? { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } : {} },
+    scales: { x: range ? { time: true, range: () => range } : { time: true }, y: style === "bars" ? { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } : {} },
     axes: [axis, { ...axis, size: 64 }],
     series: [{}, {
       label: unit ? `${label} (${unit})` : label,

@@ -25,13 +25,13 @@ import pika
 import psutil
 from paho.mqtt.enums import CallbackAPIVersion
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from pylib.testing.mosquitto import Mosquitto
 from pylib.testing.processes import run_program
 from pylib.testing.rabbitmq import RabbitMQ
 
+ROOT = Path(__file__).parents[1]
 CONF = """
 [app]
 name = event-processor

@@ -80,7 +80,8 @@ def test_a_rule_that_is_removed_loses_its_switch_at_once_and_across_a_restart(ho
             watcher.wait_for(f"^{base}/rule/bell/state ON$")
             rules.write_text(ALARM)
             said = ask(running(home.folder / "state")[0], {"ask": "reload"})
-            assert isinstance(said, dict) and said["said"] == []
+            assert isinstance(said, dict)
+            assert said["said"] == []
             payload = watcher.wait_for(r'^homeassistant/device/\S+/config (\{.*"rule_bell":\{"p":"switch"\}.*)$')[1]
             assert "command_topic" in entities_of(payload)["rule_alarm"]
             watcher.wait_for(f"^{base}/rule/bell/state {NOTHING}")

@@ -65,8 +65,9 @@ def test_what_is_no_filter_is_refused_before_anything_is_wanted() -> None:
 
 def test_what_is_wanted_before_the_first_answer_is_asked_for_by_itself() -> None:
     subscriptions, client = Subscriptions([("first", 1)], Canary("me")), Client()
-    assert not subscriptions.begun
+    begun = [subscriptions.begun]
     subscriptions.ask_for_all(client)  # type: ignore[arg-type]
-    assert subscriptions.begun
+    begun.append(subscriptions.begun)
     subscriptions.forget_answers()
-    assert not subscriptions.begun
+    begun.append(subscriptions.begun)
+    assert begun == [False, True, False]

@@ -119,7 +119,8 @@ class Taps:
     def answer(self, request: Mapping[str, object]) -> dict[str, object]:
         """``{"endpoint": "inproc://...", "after": n}``: what passed after message ``n``, and the number of the last of them.
 
-        The first question starts the tap; with ``n`` below 0 it is answered by the number of the last message alone. Raises ``PylibError`` when there is no such pipe, or too many are looked at.
+        The first question starts the tap; with ``n`` below 0 it is answered by the number of the last message alone.
+        Raises ``PylibError`` when there is no such pipe, or too many are looked at.
         """
         endpoint = str(request.get("endpoint", ""))
         after = request.get("after", 0)

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Exit code 0 after a signal, 1 after an error (one line of the log says what to mend), 2 for wrong arguments.
     """
     words = sys.argv[1:] if arguments is None else arguments
-    if _command(words) in _TOOLS:
+    if _command(words) in _TOOLS or not {"-h", "--help"}.isdisjoint(words):
         from event_processor.commands.main import main as tool
 
         sys.exit(tool(words))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from event_processor.commands.opening import house, store
+from event_processor.commands.opening import existing_store, house
 from event_processor.commands.output import print_json, progress
 from event_processor.store.backup import backup
 
@@ -14,7 +14,7 @@ __all__ = ["run"]
 def run(options: argparse.Namespace) -> int:
     """Write the backup, and say what is in it."""
     with progress() as tell:
-        manifest = backup(store(house()), options.target, tell)
+        manifest = backup(existing_store(house()), options.target, tell)
     rows = sum(part.rows for part in manifest.tables)
     if options.json:
         print_json({"target": str(options.target), "rows": rows, "manifest": manifest})

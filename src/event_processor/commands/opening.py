@@ -14,13 +14,16 @@ from event_processor.commands.arguments import AGO
 from event_processor.domain.rule_file import RuleFile
 from event_processor.domain.rule_file import load as load_rules
 from event_processor.settings import House, HubSettings, load
+from event_processor.store.database import file_of, parse_url
 from event_processor.store.reader import Reader
 from pylib.config import app_config, load_settings
 from pylib.config.folders import state_folder
 from pylib.errors import ConfigError, PylibError
 from pylib.observe.control import ask, running
 
-__all__ = ["ask_hubs", "house", "moment", "read_file", "reader", "rules_of", "settings_if_any", "span", "store"]
+__all__ = [
+    "ask_hubs", "existing_store", "house", "moment", "read_file", "reader", "rules_of", "settings_if_any", "span", "store",
+]  # fmt: skip
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
@@ -35,12 +38,18 @@ def store(house: House) -> str | Path:
     return house.database or state_folder(application="event-processor") / DATABASE
 
 
+def existing_store(house: House) -> str | Path:
+    """The hub's store. Raises ``ConfigError`` where it is a file that is not there."""
+    found = store(house)
+    file = file_of(parse_url(found))
+    if file is not None and not file.exists():
+        raise ConfigError(f"There is no store at {file}: start the hub once, or name its settings with --config.")
+    return found
+
+
 def reader(house: House) -> Reader:
     """Opens the store for reading. Raises ``ConfigError`` where there is none."""
-    found = store(house)
-    if isinstance(found, Path) and not found.exists():
-        raise ConfigError(f"There is no store at {found}: start the hub once, or name its settings with --config.")
-    return Reader(found)
+    return Reader(existing_store(house))
 
 
 def settings_if_any() -> HubSettings | None:

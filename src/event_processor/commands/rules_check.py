@@ -7,7 +7,7 @@ from pathlib import Path
 
 from event_processor.app import rulebook
 from event_processor.commands.list_devices import state_of
-from event_processor.commands.opening import house, read_file, reader, rules_of, settings_if_any, store
+from event_processor.commands.opening import house, read_file, reader, rules_of, settings_if_any
 from event_processor.commands.output import print_json, visible
 from event_processor.domain.rule_file import Problem, check
 from event_processor.settings import HubSettings, place_of_rules
@@ -48,10 +48,10 @@ def problems_of(text: str, path: Path, settings: HubSettings | None) -> list[Pro
 
 def _devices(settings: HubSettings) -> list[str] | None:
     """The devices that the hub has heard of so far; None where it has heard of none, or its store cannot be read."""
-    found = store(settings.house)
-    if isinstance(found, Path) and not found.exists():
+    try:
+        opened = reader(settings.house)
+    except ConfigError:
         return None
-    opened = reader(settings.house)
     try:
         state, registry = state_of(opened)
     except PylibError:

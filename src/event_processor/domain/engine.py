@@ -53,7 +53,8 @@ class Engine:
         self._rung = rung
         self._latest = 0.0
         self._version = -1
-        self._heap: list[tuple[float, str]] = []
+        # When it was to ring, whose it is, when it rings.
+        self._heap: list[tuple[float, str, float]] = []
         self._load_timers()
 
     def restore(self, rows: Iterable[tuple[Scope, str, bytes]]) -> None:
@@ -131,10 +132,10 @@ class Engine:
     def next_due(self) -> float | None:
         """When the next timer is due, in seconds since the epoch; ``None`` while there is none."""
         while self._heap:
-            at, key = self._heap[0]
+            at, key, rings = self._heap[0]
             timer = self.state.timers.get(key)
-            if timer is not None and self._rings_at(key, timer) == at:
-                return at
+            if timer is not None and timer.at == at:
+                return rings
             heapq.heappop(self._heap)
         return None
 
@@ -142,9 +143,15 @@ class Engine:
         """Decide on all timers that are due by ``now``, in the order of their times."""
         outcomes: list[Outcome] = []
         while (at := self.next_due()) is not None and at <= now:
-            _, key = heapq.heappop(self._heap)
+            _, key, _ = heapq.heappop(self._heap)
             timer = self.state.timers[key]
-            moment = at if self._rung is not None else now if now - at >= LATE_S else max(at, min(now, self._latest))
+            moment = (
+                max(at, self._latest)
+                if self._rung is not None
+                else now
+                if now - at >= LATE_S
+                else max(at, min(now, self._latest))
+            )
             turn = self._turn(moment, _cause_of(key, timer))
             turn.draft.timers.put(key, None)
             self._ring(turn, key, timer)
@@ -207,14 +214,15 @@ class Engine:
         self.state.accept(turn.draft)
         for key, timer in turn.draft.timers.over.items():
             if timer is not None:
-                heapq.heappush(self._heap, (self._rings_at(key, timer), key))
+                heapq.heappush(self._heap, (timer.at, key, self._rings_at(key, timer)))
         return outcome
 
     def _load_timers(self) -> None:
-        self._heap = [(self._rings_at(key, timer), key) for key, timer in self.state.timers.items()]
+        self._heap = [(timer.at, key, self._rings_at(key, timer)) for key, timer in self.state.timers.items()]
         heapq.heapify(self._heap)
 
     def _rings_at(self, key: str, timer: Timer) -> float:
+        """When it rings: in a replay, when it rang. Those behind it wait for it, as they did when nobody was there."""
         return self._rung.get(_cause_of(key, timer), timer.at) if self._rung else timer.at
 
 

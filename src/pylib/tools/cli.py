@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pylib.errors import PylibError
-from pylib.tools import brokers, dead_letters, record, replay, send, tap, top, wiring
+from pylib.tools import asyncapi, brokers, completion, dead_letters, record, replay, send, tap, top, wiring
 from pylib.tools.doctor import command as doctor
 
 __all__ = ["main", "parser"]
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="pylib", description="Tools for applications built on pylib.")
     whole.add_argument("--version", action="version", version=f"pylib {_version()}")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (wiring, top, doctor, tap, send, record, replay, dead_letters, brokers):
+    for command in (wiring, top, doctor, tap, send, record, replay, dead_letters, asyncapi, brokers, completion):
         command.add_to(commands)
     return whole
 

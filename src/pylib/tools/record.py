@@ -43,7 +43,6 @@ MOST_UNWRITTEN: Final = 10_000
 MOST_LINE: Final = 64 * 1024 * 1024
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|m|h)?")
 _UNITS: Final = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_OVERHEAD: Final = 200
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, rename={"version": "pylib-record"}):

@@ -53,8 +53,8 @@ class Engine:
         self._rung = rung
         self._latest = 0.0
         self._version = -1
-        # When it was to ring, whose it is, when it rings.
-        self._heap: list[tuple[float, str, float]] = []
+        self._heap: list[tuple[float, str]] = []
+        self._rings: dict[str, float] = {}
         self._load_timers()
 
     def restore(self, rows: Iterable[tuple[Scope, str, bytes]]) -> None:
@@ -132,10 +132,10 @@ class Engine:
     def next_due(self) -> float | None:
         """When the next timer is due, in seconds since the epoch; ``None`` while there is none."""
         while self._heap:
-            at, key, rings = self._heap[0]
+            at, key = self._heap[0]
             timer = self.state.timers.get(key)
             if timer is not None and timer.at == at:
-                return rings
+                return self._rings.get(key, at)
             heapq.heappop(self._heap)
         return None
 
@@ -143,7 +143,7 @@ class Engine:
         """Decide on all timers that are due by ``now``, in the order of their times."""
         outcomes: list[Outcome] = []
         while (at := self.next_due()) is not None and at <= now:
-            _, key, _ = heapq.heappop(self._heap)
+            _, key = heapq.heappop(self._heap)
             timer = self.state.timers[key]
             moment = (
                 max(at, self._latest)
@@ -214,16 +214,19 @@ class Engine:
         self.state.accept(turn.draft)
         for key, timer in turn.draft.timers.over.items():
             if timer is not None:
-                heapq.heappush(self._heap, (timer.at, key, self._rings_at(key, timer)))
+                heapq.heappush(self._heap, self._waits(key, timer))
         return outcome
 
     def _load_timers(self) -> None:
-        self._heap = [(timer.at, key, self._rings_at(key, timer)) for key, timer in self.state.timers.items()]
+        self._heap = [self._waits(key, timer) for key, timer in self.state.timers.items()]
         heapq.heapify(self._heap)
 
-    def _rings_at(self, key: str, timer: Timer) -> float:
-        """When it rings: in a replay, when it rang. Those behind it wait for it, as they did when nobody was there."""
-        return self._rung.get(_cause_of(key, timer), timer.at) if self._rung else timer.at
+    def _waits(self, key: str, timer: Timer) -> tuple[float, str]:
+        """The timer's entry in the heap. In a replay it rings when it rang; those behind it wait, as they did when nobody was
+        there."""
+        if self._rung:
+            self._rings[key] = self._rung.get(_cause_of(key, timer), timer.at)
+        return timer.at, key
 
 
 def _cause_of(key: str, timer: Timer) -> str:

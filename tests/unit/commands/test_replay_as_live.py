@@ -176,7 +176,7 @@ def decisions(outcomes: Iterable[Outcome]) -> Decisions:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_replay_comes_to_the_same_decisions_as_live(seed: int, runtime: Runtime, tmp_path: Path) -> None:
     system, live = runtime.clock, Live(runtime, seed)
-    stored = list(live.run(1500))
+    stored = list(live.run(800))
     end = live.clock.time()
     runtime.clock = system
     live.processor.close()

@@ -8,9 +8,9 @@ from typing import Final
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from pylib.delivery.sqlite import advice, is_corrupt
-from pylib.errors import PylibError
+from pylib.errors import DependencyError, PylibError
 
-__all__ = ["StoreDamaged", "StoreInUse", "StoreUnavailable", "damaged", "say"]
+__all__ = ["StoreDamaged", "StoreInUse", "StoreTaken", "StoreUnavailable", "damaged", "say"]
 
 
 class StoreUnavailable(PylibError):
@@ -23,6 +23,10 @@ class StoreDamaged(StoreUnavailable):
 
 class StoreInUse(StoreUnavailable):
     """Another program has the store open, and this needs it alone."""
+
+
+class StoreTaken(DependencyError):
+    """Another hub writes to the store from now on: this one must not do anything any more."""
 
 
 _LONGEST: Final = 300

@@ -26,7 +26,8 @@ from event_processor.domain.records import MeterRecord, Record
 from event_processor.store import tables as t
 from event_processor.store.batch import BatchWriter
 from event_processor.store.database import Database
-from event_processor.store.errors import StoreDamaged, StoreInUse, StoreUnavailable, damaged, say
+from event_processor.store.errors import StoreDamaged, StoreInUse, StoreTaken, StoreUnavailable, damaged, say
+from event_processor.store.fence import Fence
 from event_processor.store.outbox import Outbox
 from event_processor.store.quarantine import quarantine, salvage
 from event_processor.store.retention import Sweep
@@ -51,15 +52,8 @@ SLICE: Final = 500
 
 # One outcome's values are at fault, and not the store.
 _AT_FAULT: Final = (
-    DataError,
-    IntegrityError,
-    InterfaceError,
-    ProgrammingError,
-    OverflowError,
-    UnicodeError,
-    ValueError,
-    TypeError,
-)
+    DataError, IntegrityError, InterfaceError, ProgrammingError, OverflowError, UnicodeError, ValueError, TypeError
+)  # fmt: skip
 Result = TypeVar("Result")
 
 
@@ -107,10 +101,14 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Keeper:
-    """Belongs to the writer's thread, but for ``health``. Never raises what a failing store raises: it says so instead."""
+    """Belongs to the writer's thread, but for ``health``. Never raises what a failing store raises: it says so instead.
+
+    ``taken``: another hub has taken over, so nothing may be written or sent any more.
+    """
 
     def __init__(self, database: Database, outbox: Outbox, clock: Clock) -> None:
         self._database = database
+        self._fence = Fence()
         self._outbox = outbox
         self._clock = clock
         self._batches: BatchWriter | None = None
@@ -121,13 +119,18 @@ class Keeper:
         self._quarantined: Path | None = None
         self._anew_at: float | None = None
         self._stored = self._lost = 0
-        self.loaded = False
+        self.loaded = self.taken = False
         self.recovering = False
 
     @property
     def failing(self) -> bool:
         """Whether nothing can be stored at the moment."""
         return bool(self._problem)
+
+    @property
+    def problem(self) -> str:
+        """What stands in the way of storing; empty where nothing does."""
+        return self._problem
 
     def health(self, outbox: Outbox) -> StoreHealth:
         return StoreHealth(
@@ -239,6 +242,9 @@ class Keeper:
                     self._unstored.popleft()
                 self._stored += len(some)
             self._database.to_disk()
+        except StoreTaken as taken:
+            self._taken_over(taken)
+            return False
         except _AT_FAULT as error:
             log.error("An outcome that was kept in memory cannot be stored: %s", say(error))
             self._drop_first()
@@ -265,6 +271,8 @@ class Keeper:
         self._batches = None
         try:
             before = self._database.open()
+            if self._database.file is None:
+                self._fence.claim(self._database.connection, self._database.name)
             self._batches = BatchWriter(self._database.connection)
         except (StoreDamaged, DBAPIError) as error:
             if not damaged(error) or self._database.file is None:
@@ -290,8 +298,15 @@ class Keeper:
             said,
         )
 
+    def _taken_over(self, error: StoreTaken) -> None:
+        self.taken = True
+        self._problem = str(error)
+        self._batches = None
+        self._database.disconnect()
+
     def _may_start_anew(self) -> bool:
-        """A disk that damages one file after the other is not fed with new ones."""
+        """A disk that damages one file after the other is not fed with new ones, and a server that fails at once is left
+        alone for a while."""
         now = self._clock.monotonic()
         if self._anew_at is not None and now - self._anew_at < ANEW_AFTER:
             return False
@@ -362,6 +377,20 @@ class Keeper:
             else:
                 return True
         self._database.disconnect()
+        if self._database.file is None and not self._problem:
+            # A hub that was cut off learns here that another has taken over (StoreTaken), before anything more leaves it.
+            try:
+                self._open()
+            except StoreTaken as taken:
+                self._taken_over(taken)
+                return False
+            except (SQLAlchemyError, StoreUnavailable, OSError) as further:
+                error = further
+            else:
+                if self._may_start_anew():
+                    return True
+                self._database.disconnect()
+                self._batches = None
         problem = str(error) if isinstance(error, StoreUnavailable) else f"The store {self._database.name}: {say(error)}"
         if problem != self._problem:
             log.error("%s Until then nothing is stored; events are decided, and what follows from them is done.", problem)

@@ -7,6 +7,7 @@ What it guarantees:
 - A delivery's receipt is let go of when the steps it caused were accepted, or when their commit is on the disk.
 - While the store cannot be written, steps go out all the same, and the deliveries are let go of when those were accepted.
   What was not stored is kept up to a bound, and the state without one; it is written as soon as that works again.
+- Once another hub has taken over a PostgreSQL store, nothing more is written or sent, and the application ends (exit code 1).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from event_processor.domain.outcome import Outcome
 from event_processor.domain.records import ImageRecord, MeterRecord, NotificationRecord, Record
 from event_processor.store.checkpoints import Checkpointer
 from event_processor.store.database import Database
+from event_processor.store.errors import StoreTaken
 from event_processor.store.keeper import Keeper, Loaded, Stored, StoreHealth
 from event_processor.store.outbox import Outbox, Ticket
 from event_processor.store.retention import Sweep
@@ -34,6 +36,7 @@ from event_processor.store.sinks import URL_STORE, Sink, default_sinks
 from pylib.app import LoopThread, RestartPolicy
 from pylib.errors import MessageError, Rejected
 from pylib.runtime.here import HERE
+from pylib.runtime.latch import StopCause
 from pylib.runtime.loop import READ, Loop
 from pylib.runtime.member import DEFAULT_DEADLINE, STOP
 from pylib.runtime.receipts import Receipt
@@ -99,7 +102,8 @@ class StoreWriter(LoopThread, Closable):
         self._keeper = Keeper(database, self._outbox, clock)
         self._sweep = sweep
         self._tasks: deque[Callable[[], None]] = deque()
-        self._noting = self._syncing = self._ending = False
+        self._noting = self._syncing = self._ending = self._ended = False
+        self._orphans: list[Receipt] = []
         self._retry = FIRST_RETRY
         # Told, on this thread, of outcomes that were decided, after their commit. Must neither block nor raise.
         self.on_stored: Callable[[list[Outcome]], None] | None = None
@@ -168,6 +172,9 @@ class StoreWriter(LoopThread, Closable):
             loop.call_later(self._sweep.every_s, lambda: self._sweep_now(loop))
 
     def drain(self, loop: Loop) -> None:
+        if self._keeper.taken:
+            loop.stop()
+            return
         # Two high-water marks are what a pipe holds: more than that is not waiting, it is arriving.
         self._serve(2 * self.socket.getsockopt(zmq.RCVHWM))
         self._ending = True
@@ -178,6 +185,8 @@ class StoreWriter(LoopThread, Closable):
 
     def cleanup(self) -> None:
         """Whatever happened: what is known is written, and the deliveries that are stored are let go of."""
+        for receipt in self._orphans:
+            receipt.fail(StoreTaken(self._keeper.problem))
         self._run_tasks()
         self._outbox.collect()
         self._keeper.note()
@@ -197,6 +206,17 @@ class StoreWriter(LoopThread, Closable):
             if not entries:
                 return
             self._handle(entries)
+
+    def _give_up(self) -> None:
+        """Another hub has taken over. Its broker gives it what was delivered here: nothing of that is let go of before the
+        sources have stopped, or a source would keep it for another try of our own."""
+        loop = self.member.loop
+        if loop is None or self._ended:
+            return
+        self._ended = True
+        loop.unwatch(self.socket)
+        log.error("%s", self._keeper.problem)
+        self.runtime.latch.trip(StopCause(self._keeper.problem, 1, None, self.name, told=True))
 
     def _take(self) -> list[_Entry]:
         """What is ready in the pipe, up to a batch."""
@@ -223,6 +243,10 @@ class StoreWriter(LoopThread, Closable):
         written = self._keeper.store(
             [rows for _, all_rows, _ in entries for rows in all_rows], [r for *_, records in entries for r in records]
         )
+        if self._keeper.taken:
+            self._orphans += [receipt for receipts, *_ in entries for receipt in receipts]
+            self._give_up()
+            return
         if self._checkpoints is not None:
             self._checkpoints.stored(sum(len(all_rows) for _, all_rows, _ in entries))
         since = self.runtime.clock.monotonic()
@@ -267,6 +291,9 @@ class StoreWriter(LoopThread, Closable):
         """Have everything done in time that a batch, or an acceptance, leaves to be done."""
         loop = self.member.loop
         if loop is None:
+            return
+        if self._keeper.taken:
+            self._give_up()
             return
         if self._outbox.settled and not self._noting:
             self._noting = True
@@ -332,6 +359,8 @@ class StoreWriter(LoopThread, Closable):
         if self._keeper.recover():
             self._retry = FIRST_RETRY
             self._again()
+        elif self._keeper.taken:
+            self._give_up()
         else:
             self._retry = min(LAST_RETRY, self._retry * 2)
             self._recover_later(loop)

@@ -241,7 +241,7 @@ async def snapshot(call: Call[ByPicture, None]) -> Response:
 OPERATIONS: Final = (
     Operation(name="events", method="GET", path="/events", role="viewer", handler=events, params=EventsAsked, answer=Events,
               tag="history", summary="What happened, the latest first"),
-    Operation(name="event", method="GET", path="/events/{cause}", role="viewer", handler=event, params=ByCause,
+    Operation(name="event", method="GET", path="/events/{cause:path}", role="viewer", handler=event, params=ByCause,
               answer=Explained, tag="history", summary="What happened, what each rule concluded, and what was done"),
     Operation(name="evaluations", method="GET", path="/evaluations", role="viewer", handler=evaluations,
               params=EvaluationsAsked, answer=Evaluations, tag="history", summary="What rules concluded, and why"),

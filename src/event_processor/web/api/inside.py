@@ -121,7 +121,7 @@ OPERATIONS: Final = (
               summary="The running application: threads, pipes, connections"),
     Operation(name="health", method="GET", path="/health", role="viewer", handler=health, answer=Health, tag="hub",
               summary="Whether the hub does its work, and what does not, since when"),
-    Operation(name="stack", method="GET", path="/wiring/{thread}/stack", role="admin", handler=stack, params=ByThread,
+    Operation(name="stack", method="GET", path="/wiring/{thread:path}/stack", role="admin", handler=stack, params=ByThread,
               answer=Stack, tag="hub", summary="Where a thread is right now"),
     Operation(name="log.level.get", method="GET", path="/log-level", role="admin", handler=level, answer=LevelOut, tag="hub",
               summary="The level of the hub's log"),

@@ -107,17 +107,17 @@ class Auth:
     async def by_session(self, secret: str) -> User | None:
         """Whose session it is; None where it is over, or was never one."""
         hashed = accounts.hash_secret(secret)
-        known = self._look(hashed)
+        known = self._look(f"session {hashed}")
         if known is None:
             row = await self.context.read(accounts.find_session, self.context.reader, hashed)
             if row is None or row.disabled:
                 return None
             user = User(id=row.user_id, name=row.name, role=_role(row.role), session=hashed)
-            known = self._believe(hashed, user, row.expires_at, row.seen_at)
+            known = self._believe(f"session {hashed}", user, row.expires_at, row.seen_at)
         now = self.context.now()
         idle = self.context.settings.web.idle_hours * 3600
         if (known.expires_at is not None and now >= known.expires_at) or now - known.seen_at > idle:
-            self._believed.pop(hashed, None)
+            self._believed.pop(f"session {hashed}", None)
             self._soon(lambda connection: connection.execute(delete(t.sessions).where(t.sessions.c.hash == hashed)))
             return None
         if now - known.seen_at > SEEN_EVERY:
@@ -132,7 +132,7 @@ class Auth:
     async def by_token(self, token: str, address: str) -> User:
         """Whose token it is. Raises ``ProblemError`` 401 where it is none, is over, or was revoked; 429 for who guesses."""
         hashed = accounts.hash_secret(token)
-        known = self._look(hashed)
+        known = self._look(f"token {hashed}")
         now = self.context.now()
         if known is None:
             clock = self.context.runtime.clock.monotonic()
@@ -144,9 +144,8 @@ class Auth:
                 raise ProblemError(401, "This token is unknown, expired or revoked.")
             scope = SCOPES.get(row.scopes, "viewer")
             role = min(_role(row.role), scope, key=ROLES.index)
-            known = self._believe(
-                hashed, User(id=row.user_id, name=row.user, role=role, token=row.id), row.expires_at, row.used_at or 0.0
-            )
+            user = User(id=row.user_id, name=row.user, role=role, token=row.id)
+            known = self._believe(f"token {hashed}", user, row.expires_at, row.used_at or 0.0)
         if known.expires_at is not None and now >= known.expires_at:
             raise ProblemError(401, "This token is unknown, expired or revoked.")
         if now - known.seen_at > SEEN_EVERY:
@@ -287,15 +286,15 @@ class Auth:
         user = User(id=row.id, name=row.name, role=_role(row.role), session=accounts.hash_secret(secret))
         return SignedIn(user, secret, int(hours * 3600))
 
-    def _look(self, hashed: str) -> _Believed | None:
-        known = self._believed.get(hashed)
+    def _look(self, name: str) -> _Believed | None:
+        known = self._believed.get(name)
         if known is None or self.context.runtime.clock.monotonic() >= known.until:
             return None
         return known
 
-    def _believe(self, hashed: str, user: User, expires_at: float | None, seen_at: float) -> _Believed:
+    def _believe(self, name: str, user: User, expires_at: float | None, seen_at: float) -> _Believed:
         known = _Believed(user, expires_at, seen_at, self.context.runtime.clock.monotonic() + BELIEVED_FOR)
-        self._believed[hashed] = known
+        self._believed[name] = known
         while len(self._believed) > MOST_BELIEVED:
             self._believed.popitem(last=False)
         return known

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[2]
 from pylib.testing.mosquitto import Mosquitto
 from pylib.testing.ports import free_port
 from pylib.testing.processes import Program, run_program
 from pylib.testing.rabbitmq import RabbitMQ
 
+ROOT = Path(__file__).resolve().parents[2]
 MOST_MIB = 120.0
 MOST_GROWTH_MIB = 3.0
 CONF = """

@@ -43,7 +43,8 @@ def steps_of(page: str) -> Iterator[Step | File]:
     """What a page has its reader do, in order."""
     for language, name, text in _BLOCK.findall(page):
         if language != "console":
-            yield File(name, text)
+            if name:  # one without a name is to be read
+                yield File(name, text)
             continue
         command: str | None = None
         printed: list[str] = []
@@ -148,8 +149,7 @@ class Reader:
         if step.command == "^C":
             terminal = self._terminals[step.terminal]
             assert terminal.interrupt() == self._staying[step.terminal], terminal.text
-            return
-        if step.command is not None:
+        elif step.command is not None:
             self._terminals[step.terminal] = Staying(f"{self.prelude}exec {step.command}", self._env, self._folder)
         for line in step.printed:
             self._terminals[step.terminal].expect(line)

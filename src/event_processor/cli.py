@@ -86,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(options: argparse.Namespace, at_once: _AtOnce, demo: Demo | None) -> Callable[[HubSettings], int]:
     from event_processor.app import build
+    from event_processor.standby import join_group
     from pylib.config import app_config
     from pylib.observe.logging import log
     from pylib.process import SignalHandler
@@ -105,12 +106,14 @@ def _run(options: argparse.Namespace, at_once: _AtOnce, demo: Demo | None) -> Ca
         SignalHandler(signals)
         device = app_config.device_name()
         try:
-            hub = build(settings, runtime, device=device, reconnect="unless_refused" if wait else "after_first")
-            log.info("The event processor starts on %s.", device)
-            if demo is not None:
-                demo.attach(runtime, settings)
-            hub.start()
-            hub.wait()
+            standby = join_group(settings)
+            if standby is None or standby.wait():
+                hub = build(settings, runtime, device=device, reconnect="unless_refused" if wait else "after_first")
+                log.info("The event processor starts on %s.", device)
+                if demo is not None:
+                    demo.attach(runtime, settings)
+                hub.start()
+                hub.wait()
         finally:
             zmq_term()
             if demo is not None:

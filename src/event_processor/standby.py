@@ -15,15 +15,20 @@ from typing import Final
 import zmq
 from zmq.error import Again
 
+from event_processor.settings import HubSettings
+from event_processor.settings.connecting import addresses, tls_options
 from pylib.app import AppThread, LoopThread
 from pylib.brokers.addresses import Address, TlsOptions
+from pylib.config import app_config
+from pylib.errors import ConfigError
 from pylib.rabbit import RabbitMQConsumer, RabbitMQRelay
+from pylib.runtime.gate import Gate, wait_for_any
 from pylib.runtime.here import HERE
 from pylib.runtime.loop import READ, Loop
 from pylib.runtime.receipts import Receipt
 from pylib.zmq import Closable
 
-__all__ = ["Standby"]
+__all__ = ["Standby", "join_group"]
 
 log = logging.getLogger("event_processor.standby")
 
@@ -49,6 +54,9 @@ class Standby(LoopThread, Closable):
         AppThread.__init__(self, name="Standby")
         Closable.__init__(self, connect_url=_URL)
         self.active = threading.Event()
+        self._gate = Gate()
+        self._group = group
+        self._waited = False
         self._key = f"hub.{group}.token"
         self._every = exchange_every
         self._held: tuple[Receipt, ...] = ()
@@ -80,6 +88,11 @@ class Standby(LoopThread, Closable):
             thread.start()
         super().start()
 
+    def wait(self) -> bool:
+        """Sleep until this hub is the active one, or the stop is asked for. Any thread; says whether it is active."""
+        wait_for_any((self._gate, self.runtime.latch.gate))
+        return self.active.is_set() and not self.runtime.latch.tripped
+
     def arrange(self, loop: Loop) -> None:
         loop.watch(self.socket, READ, lambda mask: self._take())
         loop.call_later(self._every, lambda: self._renew(loop))
@@ -91,7 +104,10 @@ class Standby(LoopThread, Closable):
             receipt.release()
 
     def _offer(self) -> None:
-        """The queue is there: see to it that something is in it. On the consumer's thread, at each connection."""
+        """The queue is there: see to it that something is in it. On the consumer's thread."""
+        if not self._waited:
+            self._waited = True
+            log.info("Standing by: RabbitMQ says which hub of the group %s is active.", self._group)
         loop = self.member.loop
         if loop is not None:
             loop.post(self._send)
@@ -109,8 +125,9 @@ class Standby(LoopThread, Closable):
         for receipt in before:
             receipt.release()
         if not self.active.is_set():
-            log.info("This hub is the active one of its group.")
+            log.info("This hub is the active one of the group %s.", self._group)
             self.active.set()
+            self._gate.open()
 
     def _renew(self, loop: Loop) -> None:
         """Put a fresh token into the queue, then acknowledge the old one: as the single active consumer we are given it."""
@@ -123,3 +140,20 @@ class Standby(LoopThread, Closable):
         held, self._held = self._held, ()
         for receipt in held:
             receipt.release()
+
+
+def join_group(settings: HubSettings) -> Standby | None:
+    """Stand by in the group that the settings name; None where they name none. Within the current runtime.
+
+    Raises ``ConfigError`` where the database is not one that hubs can share.
+    """
+    group = settings.house.group
+    if not group:
+        return None
+    if not settings.house.database.startswith("postgres"):
+        where = app_config.place("hub", "database")
+        raise ConfigError(f"{where}: the hubs of a group share a PostgreSQL database. Write postgresql://user@host/name.")
+    rabbit = settings.rabbitmq
+    standby = Standby(addresses(settings)[0], rabbit.mq_exchange, group, tls=tls_options(rabbit))
+    standby.start()
+    return standby

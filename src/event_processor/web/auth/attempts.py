@@ -65,16 +65,18 @@ class Attempts:
             record.failures = max(0, record.failures - 1)
             record.until = 0.0
 
-    def check(self, address: str, now: float) -> None:
-        """Whether somebody from there may try a token. Raises as ``begin``."""
-        record = self._records.get(f"from {_network(address)}")
+    def wrong_token(self, address: str, now: float) -> None:
+        """A token from there was wrong. One that is right is let in all the same: 256 random bits are not guessed, and who
+        shares an address with somebody who tries must not be locked out.
+
+        :raises ProblemError: 429, where it was not the first.
+        """
+        key = f"token from {_network(address)}"
+        record = self._records.get(key)
         if record is not None and record.until > now:
             wait = record.until - now
             raise ProblemError(429, f"Too many wrong tokens. Try again in {max(1, round(wait))} s.", retry_after=wait)
-
-    def failed(self, address: str, now: float) -> None:
-        """A token from there was wrong."""
-        self._count(f"from {_network(address)}", FREE_PER_ADDRESS, LONGEST_ADDRESS, now)
+        self._count(key, FREE_PER_ADDRESS, LONGEST_ADDRESS, now)
 
     def _count(self, key: str, free: int, longest: float, now: float) -> None:
         record = self._records.setdefault(key, _Record())

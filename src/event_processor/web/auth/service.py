@@ -135,12 +135,10 @@ class Auth:
         known = self._look(f"token {hashed}")
         now = self.context.now()
         if known is None:
-            clock = self.context.runtime.clock.monotonic()
-            self.attempts.check(address, clock)
             row = await self.context.read(accounts.find_token, self.context.reader, hashed)
             over = row is None or row.disabled or row.revoked_at is not None
             if row is None or over or (row.expires_at is not None and now >= row.expires_at):
-                self.attempts.failed(address, clock)
+                self.attempts.wrong_token(address, self.context.runtime.clock.monotonic())
                 raise ProblemError(401, "This token is unknown, expired or revoked.")
             scope = SCOPES.get(row.scopes, "viewer")
             role = min(_role(row.role), scope, key=ROLES.index)

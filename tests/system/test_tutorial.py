@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,16 +47,37 @@ def test_the_tutorial_works_word_for_word_on_a_clean_machine(newcomer: Reader, t
     assert newcomer.follow(PAGE.read_text(), files=tmp_path / "my-home") == 19
 
 
-@pytest.mark.parametrize("page", ["supervision", "shutdown"])
-def test_the_examples_of_an_explanation_print_what_it_says(page: str, tmp_path: Path) -> None:
+EXAMPLES = {
+    "explanation/supervision.md": {"flaky": 0},
+    "explanation/shutdown.md": {"stubborn": 1},  # a thread did not end
+    "how-to/use-threads-of-your-own.md": {"brokers": 0, "bell": 0, "ear": 0},
+}
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+def test_the_examples_of_a_page_print_what_it_says(page: str, tmp_path: Path) -> None:
     here = Path(sys.executable).parent
+    ports = {"1883": str(free_port()), "5672": str(free_port())}
     env = {"HOME": str(tmp_path), "PATH": f"{here}:{os.defpath}", "PYTHONPATH": str(SOURCE), "TERM": "xterm"}
-    reader = Reader(tmp_path, env, staying={"flaky": 0, "stubborn": 1}, replace={})
+    reader = Reader(tmp_path, env, staying=EXAMPLES[page], replace=ports)
     try:
-        text = (ROOT / "docs" / "explanation" / f"{page}.md").read_text()
-        assert reader.follow(text, files=tmp_path) >= 1
+        assert reader.follow((ROOT / "docs" / page).read_text(), files=tmp_path) >= 1
     finally:
         reader.close()
+
+
+def test_every_page_is_in_the_index_and_every_link_of_the_index_and_the_readme_leads_somewhere() -> None:
+    linked = set()
+    for page in (ROOT / "README.md", ROOT / "docs" / "README.md"):
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            linked.add((page.parent / target).resolve())
+    pages = {
+        path.resolve()
+        for kind in ("tutorial", "how-to", "reference", "explanation")
+        for path in (ROOT / "docs" / kind).glob("*.md")
+    }
+    assert pages - linked == set(), "docs/README.md does not know them"
 
 
 def test_the_page_tells_of_four_terminals_and_two_files() -> None:

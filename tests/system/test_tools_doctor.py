@@ -222,6 +222,7 @@ def test_a_broker_that_grants_less_qos(doctor: Doctor, mosquitto_factory: Callab
     assert "MQTT-QOS-LOWER" not in doctor("--mqtt-address", broker.address, "--subscribe", "sensor/#", "--qos", "1")
 
 
+@pytest.mark.slow
 def test_rabbitmq_as_an_mqtt_broker(doctor: Doctor, rabbitmq_factory: Callable[..., RabbitMQ]) -> None:
     node = rabbitmq_factory(plugins=["rabbitmq_mqtt"])
     address = f"mqtt://guest:guest@127.0.0.1:{node.mqtt_port}"

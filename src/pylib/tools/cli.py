@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        return 1
+        # What goes on until then is done; anything else was broken off.
+        return 0 if getattr(options, "endless", False) else 1
     return code
 
 

@@ -44,10 +44,26 @@ def config_of(options: argparse.Namespace) -> AppConfig:
 
 
 def folder_of(options: argparse.Namespace) -> Path:
-    """The state folder that the options choose."""
+    """The state folder that the options choose; where nothing says which, that of the only application that runs."""
     if options.state_dir is not None:
         return Path(options.state_dir).expanduser().absolute()
-    return state_folder(config_of(options), options.app)
+    config = config_of(options)
+    folder = state_folder(config, options.app)
+    if _said(options, config):
+        return folder
+    others = _beside(folder)
+    return others[0] if len(others) == 1 else folder
+
+
+def _said(options: argparse.Namespace, config: AppConfig) -> bool:
+    """Whether anything says which application is meant; without, its name would be that of this command."""
+    named = options.app or config.env("APP_NAME") or config.env("STATE_DIRECTORY")
+    return bool(named or config.get("app", "name", fallback="") or config.get("app", "state_dir", fallback=""))
+
+
+def _beside(folder: Path) -> list[Path]:
+    """The state folders beside this one, itself included, in which an application runs."""
+    return sorted({path.parents[1] for path in folder.parent.glob("*/control/*.sock") if about(path) is not None})
 
 
 def about(path: Path) -> About | None:
@@ -70,8 +86,8 @@ def control_of(options: argparse.Namespace) -> tuple[Path, About]:
         found = about(path)
         if found is not None:
             return path, found
-    others = sorted(each.parents[1].name for each in folder.parent.glob("*/control/*.sock") if about(each) is not None)
-    hint = f"; there are others: --app {', --app '.join(others[:5])}" if others and options.state_dir is None else ""
+    others = [each.name for each in _beside(folder)] if options.state_dir is None else []
+    hint = f"; there are others: --app {', --app '.join(others[:5])}" if others else ""
     raise PylibError(
         f"no running application can be asked in {folder}: start it, say which with --app NAME, --state-dir DIR or "
         f"--config PATH, and look that its settings do not have [app] control = no{hint}"

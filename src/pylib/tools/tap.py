@@ -45,7 +45,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--json", action="store_true", help="a line of JSON for each message")
     add_place(parser)
     add_addresses(parser)
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, endless=True)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="seconds between two looks (default: 1)")
     parser.add_argument("--once", action="store_true", help="look once, print it and end")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each look, for other programs")
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, endless=True)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -50,7 +50,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--stack", metavar="THREAD", help="print where this thread is right now, and nothing else")
     parser.add_argument("--watch", action="store_true", help="draw it again and again, until Ctrl-C")
     parser.add_argument("--interval", type=float, default=2.0, metavar="S", help="seconds between two drawings (default: 2)")
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, endless=True)
 
 
 def look(path: Path, who: About, before: Wiring | None, wait: float = BETWEEN_LOOKS) -> Look:

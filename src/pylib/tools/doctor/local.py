@@ -245,7 +245,7 @@ def _clock(folder: Path | None, report: Report) -> None:
         report.note(
             "CLOCK-UNSYNCHRONISED",
             "clock",
-            "the kernel says that nothing keeps it right (adjtimex); expiry and `latest wins` depend on clocks that agree.",
+            "the kernel says that nothing keeps it right (adjtimex): when a message expires depends on clocks that agree.",
             fix,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from event_processor.web.pages import devices, door, events, home, letters, people, rules, stream, things, wiring
+from event_processor.web.pages import devices, door, events, home, letters, own, people, rules, stream, things, wiring
 from event_processor.web.pages.door import error_page
 from event_processor.web.pages.render import STATIC
 
@@ -48,5 +48,9 @@ def routes() -> list[BaseRoute]:
         Route("/wiring/threads/{thread:path}", wiring.thread),
         Route("/settings", people.settings),
         Route("/settings/audit", people.audit),
+        Route("/settings/password", own.password, methods=["PUT"]),
+        Route("/settings/totp", own.totp, methods=["POST"]),
+        Route("/settings/totp", own.totp_remove, methods=["DELETE"]),
+        Route("/settings/totp/confirm", own.totp_confirm, methods=["POST"]),
         Mount("/static", StaticFiles(directory=STATIC), name="static"),
     ]

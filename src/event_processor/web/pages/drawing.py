@@ -13,12 +13,12 @@ from markupsafe import Markup
 
 __all__ = ["Arrow", "Box", "columns", "draw"]
 
-WIDE: Final = 176
-HIGH: Final = 66
-ACROSS: Final = 84
+WIDE: Final = 168
+HIGH: Final = 68
+ACROSS: Final = 56
 DOWN: Final = 26
 EDGE: Final = 14
-LETTERS: Final = 23
+LETTERS: Final = 20
 """Letters on one line of a box; what is longer is cut, and whole in its title."""
 
 
@@ -135,7 +135,10 @@ def _places(boxes: Sequence[Box], arrows: Sequence[Arrow], column: Mapping[str, 
 def _box(box: Box, x: int, y: int) -> Markup:
     lines = Markup("").join(
         Markup('<text class="{}" x="{}" y="{}">{}</text>').format(
-            "name" if number == 0 else "faint alarm" if box.alarm else "faint", x + 12, y + 22 + 17 * number, _cut(line)
+            "name" if number == 0 else "faint alarm" if box.alarm else "faint",
+            x + 12,
+            y + 22 + 18 * number,
+            line if number and len(line) <= LETTERS + 4 else _cut(line),
         )
         for number, line in enumerate(box.lines[:3])
     )

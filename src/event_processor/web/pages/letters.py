@@ -30,7 +30,7 @@ MOST_EDITED: Final = 200_000
 """Bytes of a body that can be changed on a page."""
 
 
-@require("viewer")
+@require("operator")
 async def letter_list(request: Request) -> Response:
     """The newest first."""
     context = context_of(request)
@@ -48,7 +48,7 @@ async def letter_list(request: Request) -> Response:
     )
 
 
-@require("viewer")
+@require("operator")
 async def letter(request: Request) -> Response:
     """One, decoded and without secrets; who may change it sees the body as it is."""
     context, ident = context_of(request), request.path_params["ident"]

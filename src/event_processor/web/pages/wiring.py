@@ -20,7 +20,7 @@ async def wiring(request: Request) -> Response:
     return page(request, "wiring.html", wiring_known(context_of(request).wiring(), None), at="wiring")
 
 
-@require("viewer")
+@require("admin")
 async def thread(request: Request) -> Response:
     """One thread: what it is, and where it is right now."""
     context, name = context_of(request), request.path_params["thread"]

@@ -218,7 +218,10 @@ function showOnline(device, online) {
     const dot = $(".dot", part);
     if (dot) { dot.className = online ? "dot good" : "dot bad"; }
     const word = $(".liveness", part);
-    if (word) word.textContent = online ? "alive" : "silent";
+    if (word) {
+      word.textContent = online ? "alive" : "silent";
+      word.closest(".state").dataset.alive = word.textContent;
+    }
   }
 }
 

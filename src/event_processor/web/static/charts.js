@@ -21,13 +21,17 @@ async function draw(element) {
   const { style, unit, label } = element.dataset;
   const paths = style === "bars" ? window.uPlot.paths.bars({ size: [0.7, 60] }) : style === "step" ? window.uPlot.paths.stepped({ align: 1 }) : undefined;
   const axis = { stroke: pixels("--soft"), grid: { stroke: pixels("--line"), width: 1 }, ticks: { stroke: pixels("--line") } };
+  const day = "\n{D} {MMM}";
+  const hours = ["{HH}:{mm}", day, null, day, null, null, null, 1];
+  const written = [[31536000, "{YYYY}", null, null, null, null, null, null, 1], [2419200, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+    [86400, "{D} {MMM}", null, null, null, null, null, null, 1], [3600, ...hours], [60, ...hours], [1, "{HH}:{mm}:{ss}", day, null, day, null, null, null, 1]];
   element.chart = new window.uPlot({
     width: element.clientWidth,
     height: 270,
     tzDate: (at) => window.uPlot.tzDate(new Date(at * 1000), zone || "UTC"),
     scales: { x: range ? { time: true, range: () => range } : { time: true }, y: style === "bars" ? { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } : {} },
-    axes: [axis, { ...axis, size: 64 }],
-    series: [{}, {
+    axes: [{ ...axis, values: written, space: 56 }, { ...axis, size: 64 }],
+    series: [{ label: "time", value: "{D} {MMM} {YYYY} {HH}:{mm}" }, {
       label: unit ? `${label} (${unit})` : label,
       stroke: pixels("--accent"),
       fill: style === "bars" ? pixels("--accent") : undefined,

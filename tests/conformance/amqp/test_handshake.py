@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from pamqp import commands
+from pamqp.body import ContentBody
 from pamqp.commands import Connection as Con
+from pamqp.header import ContentHeader
 
 from tests.conformance.amqp.differences import ENDINGS
 from tests.conformance.amqp.wire import CLIENT_PROPERTIES, HEARTBEAT, METHOD, PROTOCOL_HEADER, raw_frame, sasl_plain
@@ -192,6 +194,23 @@ def test_a_frame_over_the_agreed_size_is_501(world: World) -> None:
     connection.channel()
     connection.send_bytes(raw_frame(METHOD, 1, bytes(5000)))
     connection.expect_close(501, "FRAME_ERROR - type 1, all octets = <<>>: {frame_too_large,5000,4088}")
+
+
+def test_a_frame_whose_payload_alone_has_the_agreed_size_is_taken(world: World) -> None:
+    # Eight bytes more than frame-max allows; clients that forget the frame's own bytes send such.
+    ch = world.channel(frame_max=4096)
+    queue = ch.queue()
+    body = bytes(range(256)) * 32
+    ch.send(commands.Basic.Publish(routing_key=queue), ContentHeader(body_size=len(body)))
+    ch.send(ContentBody(body[:4096]), ContentBody(body[4096:]))
+    assert ch.got(queue).body == body
+
+
+def test_a_frame_one_byte_larger_is_501(world: World) -> None:
+    ch = world.channel(frame_max=4096)
+    queue = ch.queue()
+    ch.send(commands.Basic.Publish(routing_key=queue), ContentHeader(body_size=4097), ContentBody(bytes(4097)))
+    ch.connection.expect_close(501, "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,4097,4088}")
 
 
 def test_methods_before_their_turn_and_unknown_mechanisms_end_the_connection_without_a_word(world: World) -> None:

@@ -24,7 +24,7 @@ class World:
 
     def _alarm(self, raised: bool) -> None:
         for client in self.clients:
-            client.connection.alarm(raised)
+            client.connection.throttle.alarm(raised)
 
     def wait(self, seconds: float) -> None:
         """Let time pass, with all that is due on the way."""

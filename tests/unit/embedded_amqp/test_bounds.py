@@ -55,6 +55,39 @@ def test_a_client_without_the_capability_is_held_and_not_told() -> None:
     assert client.read() == []
 
 
+def test_what_a_held_client_has_sent_waits_and_is_held_again_when_memory_runs_low_again() -> None:
+    world = World(memory=10_000)
+    client, consumer = world.client(connection__blocked=True), world.client()
+    client.declare("q")
+    client.publish("q", b"x" * 9_900)
+    client.publish("q", b"y" * 9_900)
+    client.publish("q", b"z" * 9_900)
+    assert world.queue("q") == (1, 0)
+    assert consumer.get("q") is not None
+    world.wait(0)
+    assert world.queue("q") == (1, 0)
+    assert client.held == [True, False, True]
+    assert [type(each) for each in client.read()] == [Blocked, Unblocked, Blocked]
+    assert consumer.get("q") is not None
+    world.wait(0)
+    assert consumer.get("q") is not None
+    assert world.queue("q") == (0, 0)
+
+
+def test_a_held_client_that_is_told_to_go_may_answer() -> None:
+    world = World(memory=10_000)
+    client = world.client(connection__blocked=True)
+    client.declare("q")
+    client.publish("q", b"x" * 9_900)
+    client.publish("q", b"never dealt with")
+    client.connection.close(320, "shutdown")
+    assert client.held == [True, False]
+    world.wait(0)
+    client.send(commands.Connection.CloseOk(), channel=0)
+    assert client.connection.gone
+    assert world.queue("q") == (1, 0)
+
+
 def test_messages_of_a_transaction_count_until_it_ends() -> None:
     world = World()
     client = world.client()

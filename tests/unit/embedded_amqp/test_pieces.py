@@ -107,10 +107,10 @@ def test_a_body_is_cut_to_the_frames_the_peer_takes() -> None:
 
 
 def test_a_frame_beyond_the_negotiated_size_ends_the_stream() -> None:
-    frames, error = Framer(4096).feed(frame(1, 0, b"abcd") + frame(3, 1, b"x" * 4089))
+    frames, error = Framer(4096).feed(frame(1, 0, b"abcd") + frame(3, 1, b"x" * 4097))
     assert len(frames) == 1
     assert error is not None
-    assert (error.code, error.text) == (501, "type 3, all octets = <<>>: {frame_too_large,4089,4088}")
+    assert (error.code, error.text) == (501, "type 3, all octets = <<>>: {frame_too_large,4097,4088}")
 
 
 _WORDS = st.lists(st.sampled_from(["a", "b", ""]), max_size=5).map(".".join)

@@ -167,6 +167,16 @@ def test_a_client_that_beats_stays() -> None:
     assert not client.connection.gone
 
 
+def test_a_connection_that_lives_long_remembers_no_heartbeat_of_the_past() -> None:
+    world = World()
+    client = Client(world)
+    client.log_in(heartbeat=10)
+    for _ in range(200):
+        client.send(heartbeat.Heartbeat(), channel=0)
+        world.wait(5)
+    assert len(client.connection._appointments) < 5
+
+
 def test_a_client_that_does_not_answer_a_close_is_dropped() -> None:
     world = World()
     client = world.client()

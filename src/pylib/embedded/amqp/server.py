@@ -99,7 +99,7 @@ class AmqpServer:
         log.warning("AMQP: memory %s: publishers are %s.", "is low" if raised else "is there again",
                     "blocked" if raised else "let on")  # fmt: skip
         for client in list(self.clients):
-            client.connection.alarm(raised)
+            client.connection.throttle.alarm(raised)
 
 
 class _Client(asyncio.Protocol):

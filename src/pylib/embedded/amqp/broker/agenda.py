@@ -59,6 +59,7 @@ class Agenda:
         """Make the calls that are due."""
         now = self.now()
         while self._heap and self._heap[0][0] <= now:
-            call = heapq.heappop(self._heap)[2].call
+            appointment = heapq.heappop(self._heap)[2]
+            call, appointment.call = appointment.call, None  # whoever keeps it sees that it is over
             if call is not None:
                 call()

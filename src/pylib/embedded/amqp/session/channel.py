@@ -65,9 +65,9 @@ class Channel:
                 raise AmqpError(506, "there is no memory for the messages that are coming in", method=method_id(content.index))
         else:
             raise AmqpError(505, content.complaint(), method=method_id(content.index))
+        self.connection.throttle.content_came()
         if done:
             self._forget_content()
-            self.connection.published()
             try:
                 content.take(content.properties, content.body())
             except AmqpError as error:

@@ -12,6 +12,7 @@ from pamqp import base, commands
 
 from pylib.embedded.amqp.session import handshake
 from pylib.embedded.amqp.session.channel import Channel
+from pylib.embedded.amqp.session.throttle import Throttle
 from pylib.embedded.amqp.wire.errors import AmqpError, Malformed, fail, reply_text
 from pylib.embedded.amqp.wire.framing import FRAME_MIN, Framer, RawFrame, snippet
 from pylib.embedded.amqp.wire.methods import decode_method, encode_method, method_id
@@ -27,8 +28,6 @@ log = logging.getLogger("pylib.embedded.amqp")
 
 #: Seconds that a client may take to answer connection.close.
 CLOSE_OK_SECONDS = 5.0
-#: Seconds after its last publish during which a connection counts as one that publishes.
-PUBLISHED_LATELY = 5.0
 
 _HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
@@ -78,13 +77,15 @@ class Connection:
         self._starved = False
         self._confirming: dict[int, Channel] = {}
         self._has_output = has_output
-        self._hold = hold
-        self._alarm = False
-        self._blocked = False
-        self._last_publish = float("-inf")
+        self.throttle = Throttle(self, hold)
         self._last_read = self._last_write = core.agenda.now()
         self._appointments: list[Appointment] = []
         self._later(core.limits.login, self._login_is_over)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is open, from the virtual host to the first word of its end."""
+        return self.state is State.RUNNING
 
     @property
     def gone(self) -> bool:
@@ -111,7 +112,7 @@ class Connection:
     def proceed(self) -> None:
         """Deal with the frames that have come, as far as there is room for the answers."""
         frames = self._frames
-        while frames and self._out_bytes <= self.core.limits.unsent:
+        while frames and not self.throttle.blocked and self._out_bytes <= self.core.limits.unsent:
             if self.state is State.GONE:
                 frames.clear()
                 return
@@ -125,6 +126,7 @@ class Connection:
         self._confirming.clear()
 
     def _deal_with(self, kind: int, channel: int, payload: bytes) -> None:
+        self.throttle.dealing = True
         try:
             self._on_frame(kind, channel, payload)
         except AmqpError as error:
@@ -135,6 +137,8 @@ class Connection:
             # A defect of ours must not cost the other clients their broker.
             log.exception("AMQP: a frame of type %d on channel %d could not be handled.", kind, channel)
             self._fail(AmqpError(541, "the server could not handle this frame", method=(0, 0)), channel)
+        finally:
+            self.throttle.dealing = False
 
     def _receive_header(self, data: bytes) -> bytes:
         missing = 8 - len(self._head)
@@ -199,7 +203,7 @@ class Connection:
             handshake.open_vhost(self, method)
             self.state = State.RUNNING
             if self.core.memory.raised:
-                self.alarm(True)
+                self.throttle.came_late()
         elif isinstance(method, commands.Connection.Close) and state in (State.RUNNING, State.CLOSING):
             self._end_channels()
             self.write(encode_method(0, commands.Connection.CloseOk))
@@ -248,6 +252,7 @@ class Connection:
         )
         self.state = State.CLOSING
         self.reason = text
+        self.throttle.let_on()  # its close-ok has to be read
         self._later(CLOSE_OK_SECONDS, lambda: self.drop(text))
 
     def drop(self, reason: str) -> None:
@@ -341,7 +346,7 @@ class Connection:
         if self.state is State.GONE:
             return
         now = self.core.agenda.now()
-        if self._blocked:  # nothing is read from it, so nothing can be missed
+        if self.throttle.blocked:  # nothing is read from it, so nothing can be missed
             self._last_read = now
         if now - self._last_read > self.heartbeat * 2:
             self.drop(f"missed heartbeats from client, timeout: {self.heartbeat}s")
@@ -350,32 +355,13 @@ class Connection:
             self.write(_HEARTBEAT_FRAME)
         self._later(self.heartbeat / 2, self._beat)
 
-    # -- memory ------------------------------------------------------------------------------------------------------
+    def catch_up_soon(self) -> None:
+        """Deal with the frames that had to wait, once whatever is being dealt with is done."""
+        self._later(0, self._catch_up)
 
-    def alarm(self, raised: bool) -> None:
-        """The queues hold too much, or no longer: a connection that publishes is read no further meanwhile."""
-        self._alarm = raised
-        if raised and self.core.agenda.now() - self._last_publish < PUBLISHED_LATELY:
-            self._block()
-        elif not raised and self._blocked:
-            self._blocked = False
-            if "connection.blocked" in self.capabilities:
-                self.write(encode_method(0, commands.Connection.Unblocked))
-            self._hold(False)
-
-    def published(self) -> None:
-        """A message has come."""
-        self._last_publish = self._last_read
-        if self._alarm:
-            self._block()
-
-    def _block(self) -> None:
-        if self._blocked or self.state is not State.RUNNING:
-            return
-        self._blocked = True
-        if "connection.blocked" in self.capabilities:
-            self.write(encode_method(0, commands.Connection.Blocked, reason="low on memory"))
-        self._hold(True)
+    def _catch_up(self) -> None:
+        self.proceed()
+        self._has_output(self)  # reading goes on even when there is nothing to answer
 
 
 def _method_in(kind: int, payload: bytes) -> tuple[int, int]:

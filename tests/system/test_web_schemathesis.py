@@ -46,7 +46,9 @@ class Api:
             tokens = {role: token_for(admin, scope) for role, scope in zip(RANK, ("read", "operate", "admin"), strict=True)}
             self.document = admin.get("/api/openapi.json").json()
         self.headers = {role: {"authorization": f"Bearer {token}"} for role, token in tokens.items()} | {"nobody": {}}
-        found = [result.ok() for result in schemathesis.openapi.from_dict(self.document).get_all_operations()]
+        schema = schemathesis.openapi.from_dict(self.document)
+        # One that cannot be read has no ok(): the test fails here.
+        found = [result.ok() for result in schema.get_all_operations()]  # type: ignore[union-attr]
         self.operations = [operation for operation in found if operation.path != ENDLESS]
 
     def spared(self, case: schemathesis.Case) -> bool:

@@ -268,7 +268,9 @@ def _discovery(settings: HubSettings, changes: list[Change], own: str) -> Discov
     registry.restore(changes)
     conventions = CONVENTIONS if settings.house.discovery else ("seed",)
     prefix = settings.house.discovery_prefix
-    return Discovery(registry, mappings=settings.mappings, conventions=conventions, prefix=prefix, own=(own,))
+    discovery = Discovery(registry, mappings=settings.mappings, conventions=conventions, prefix=prefix, own=(own,))
+    discovery.restore(changes)
+    return discovery
 
 
 def _heartbeats(

@@ -33,6 +33,21 @@ class Reader(Protocol):
     def read(self, topic: str, body: bytes, *, retained: bool, now: float) -> Found:
         """Read one message. Never raises for what a device sends."""
 
+    def noticed(self, where: str, events: Iterable[Event]) -> Found:
+        """Know the devices of events that were read elsewhere. Never raises."""
+
+    def start(self) -> Found:
+        """What is known without any message."""
+
+    def due(self, now: float) -> Found:
+        """What happens without a message, by ``now``."""
+
+    def next_due(self) -> float | None:
+        """When ``due`` is to be called next, in seconds since the epoch."""
+
+    def take_changes(self) -> tuple[Change, ...]:
+        """What else is to be stored since the last call."""
+
 
 class HeartbeatFilter(ZmqRelay):
     """Stands between the sources and the decision: ``inproc://heartbeat-nanny`` in, ``inproc://app-worker`` out.
@@ -78,8 +93,9 @@ class HeartbeatFilter(ZmqRelay):
             heard = message
         else:  # the form of the first listings, from a thread of one's own
             heard = Heard(at=now, message_id=new_id(), events=from_forwarded(message, now=now))
+        changes = changes_of(self._reader.noticed(heard.events[0].topic, heard.events)) if heard.events else ()
         said = self._note(heard.events, now)
-        return self._told(heard, (*heard.said, *said), heard.changes)
+        return self._told(heard, (*heard.said, *said), (*heard.changes, *changes))
 
     def _read(self, raw: Raw, now: float) -> Heard | None:
         found = self._reader.read(raw.topic, raw.body, retained=raw.retained, now=raw.at)
@@ -107,7 +123,7 @@ class HeartbeatFilter(ZmqRelay):
         return _words(reports)
 
     def _told(self, heard: Heard, said: tuple[Availability, ...], changes: tuple[Change, ...]) -> Heard | None:
-        changes = (*changes, *self._liveness.take_changes())
+        changes = (*changes, *self._reader.take_changes(), *self._liveness.take_changes())
         self._arm()
         if not (heard.events or said or changes):
             return None
@@ -122,6 +138,9 @@ class HeartbeatFilter(ZmqRelay):
         """Watch the pipe, and whoever falls silent."""
         super().arrange(loop)
         self._loop = loop
+        changes = changes_of(self._reader.start())
+        if changes:
+            self._sink.send_pyobj(Heard(at=self.runtime.clock.time(), message_id=new_id(), changes=changes))
         self._arm()
 
     def drain(self, loop: Loop) -> None:
@@ -136,6 +155,9 @@ class HeartbeatFilter(ZmqRelay):
         if loop is None:
             return
         due = self._liveness.next_due()
+        read_due = self._reader.next_due()
+        if read_due is not None:
+            due = min(due, read_due)
         if self._timer is not None and self._timer.call is not None:
             if self._timer_due <= due:
                 return
@@ -150,9 +172,10 @@ class HeartbeatFilter(ZmqRelay):
             self._up = link.up
             (self._liveness.connected if link.up else self._liveness.disconnected)(link.since)
         said = _words(self._liveness.due(now))
-        changes = self._liveness.take_changes()
-        if said or changes:
-            self._sink.send_pyobj(Heard(at=now, message_id=new_id(), said=said, changes=changes))
+        events = self._reader.due(now).events
+        changes = (*self._reader.take_changes(), *self._liveness.take_changes())
+        if said or events or changes:
+            self._sink.send_pyobj(Heard(at=now, message_id=new_id(), said=said, events=events, changes=changes))
         self._timer = None
         self._arm()
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 import zmq
 
+from event_processor.discovery.discovery import Discovery
 from event_processor.domain.entities import DeviceInfo, Entity, Found
 from event_processor.domain.events import Event
 from event_processor.domain.heard import Heard, Raw
 from event_processor.domain.liveness import Liveness
+from event_processor.domain.outcome import Change
 from event_processor.domain.registry import Registry
 from event_processor.heartbeat import HeartbeatFilter
 from pylib.errors import DecodeError
@@ -39,6 +41,21 @@ class Reads:
             return Found(events=(event,))
         self.registry.put_entity(POWER)
         return Found(devices=(PLUG,), entities=(POWER,), events=(event,), subscribe=("plug/#",))
+
+    def noticed(self, where: str, events: Iterable[Event]) -> Found:
+        return Found()
+
+    def start(self) -> Found:
+        return Found()
+
+    def due(self, now: float) -> Found:
+        return Found()
+
+    def next_due(self) -> float | None:
+        return None
+
+    def take_changes(self) -> tuple[Change, ...]:
+        return ()
 
 
 def raw(topic: str = "plug/power", body: bytes = b"1", *, retained: bool = False) -> Raw:
@@ -117,3 +134,38 @@ def test_nobody_dies_of_a_broker_that_is_away(runtime: Runtime) -> None:
     filter.process(raw())
     filter._look()  # what its timer calls
     assert liveness.due(10_000.0) == ()
+
+
+MOTION = (
+    b'{"name": "Motion", "uniq_id": "m1", "stat_t": "hall/motion", "off_delay": 30, "dev": {"ids": ["m"], "name": "Hall"}}'
+)
+
+
+def test_a_motion_sensor_that_only_says_on_is_off_again_though_the_hub_was_killed_in_between(runtime: Runtime) -> None:
+    clock = VirtualClock()
+    runtime.clock = clock
+    before = Discovery()
+    filter = HeartbeatFilter(
+        before, before.registry, Liveness(clock.time()), source_zmq_url="inproc://a", sink_zmq_url="inproc://b"
+    )
+    stored: list[Change] = []
+    for topic, body in (("homeassistant/binary_sensor/m1/config", MOTION), ("hall/motion", b"ON")):
+        heard = filter.process(Raw(topic=topic, body=body, at=clock.time(), message_id=topic, origin="1.a"))
+        assert isinstance(heard, Heard)
+        stored += heard.changes
+    # That hub is killed; another one starts with what was stored.
+    registry = Registry()
+    registry.restore(stored)
+    after = Discovery(registry)
+    after.restore(stored)
+    out = Closable("inproc://out")
+    filter = HeartbeatFilter(
+        after, registry, Liveness(clock.time()), source_zmq_url="inproc://in", sink_zmq_url="inproc://out"
+    )
+    clock.advance(31.0)
+    filter.start()
+    off = out.socket.recv_pyobj()
+    assert [(event.active, event.value) for event in off.events] == [(False, "off")]
+    assert [change.value for change in off.changes if change.key.startswith("off:")] == [None], "and that is over"
+    assert filter.stop(5.0)
+    out.close()

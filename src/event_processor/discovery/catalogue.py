@@ -1,13 +1,14 @@
 """The memory of discovery: which topic belongs to which entity, and how to read it.
 
 Adapters announce and withdraw; ``hear`` then reads a state message with one look-up by its topic. Devices, entities and keys
-are X
-found otherwise: an entry is valid as long as the registry holds the very entity that it points to.
+are the registry's. What was taken back, or is read in another way by now, need not be looked for here: an entry is valid as
+long as the registry holds the very entity that it points to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from sys import intern
 from typing import Final
 
@@ -25,6 +26,7 @@ from event_processor.domain.entities import Entity
 from event_processor.domain.events import Event, Kind
 from event_processor.domain.fields import Scalar
 from event_processor.domain.mapping import matches
+from event_processor.domain.outcome import Change
 from event_processor.domain.registry import MOST_DEVICES, MOST_ENTITIES, Registry
 from pylib.errors import DecodeError
 
@@ -35,6 +37,10 @@ MOST_PATTERNS: Final = 500
 MOST_TOPICS: Final = 200_000
 """Topics that entities are read from, in all."""
 _SWEEP_AFTER: Final = 1000
+# What is stored of an entity that will be off again: its key as a setting, when, and its event.
+_OFF: Final = "off:"
+_OFFS: Final = msgspec.json.Decoder(tuple[float, Event])
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class _Reading(msgspec.Struct, frozen=True, gc=False):
@@ -65,6 +71,7 @@ class Catalogue:
         "_meanings",
         "_moved",
         "_off",
+        "_off_changed",
         "_origins",
         "_patterns",
         "_readings",
@@ -87,6 +94,7 @@ class Catalogue:
         self._moved: dict[str, int] = {}
         self._meanings: dict[str, Meaning] = {}
         self._off: dict[str, tuple[float, Event]] = {}
+        self._off_changed: dict[str, None] = {}
         self._replaced = 0
         self._unclaimed = set(self.registry.entities)
 
@@ -127,7 +135,8 @@ class Catalogue:
             made = _event(entity, reading.meaning.kind, payload, said)
             out.events.append(made)
             if type(reading.meaning) is Words and reading.meaning.off_after_s:
-                self._off.pop(entity.key, None)
+                if self._off.pop(entity.key, None) is not None or said[1]:
+                    self._off_changed[entity.key] = None
                 if said[1]:
                     self._off[entity.key] = (payload.now + reading.meaning.off_after_s, made)
         return True
@@ -136,12 +145,27 @@ class Catalogue:
         """Tell that entities are off again whose devices only say that they are on."""
         for key in [key for key, (at, _) in self._off.items() if at <= now]:
             _, event = self._off.pop(key)
+            self._off_changed[key] = None
             if key in self.registry.entities:
                 out.events.append(msgspec.structs.replace(event, value="off", active=False, created_at=now, retained=False))
 
     def next_due(self) -> float | None:
         """When ``due`` is to be called next; ``None`` where nobody waits for it."""
         return min((at for at, _ in self._off.values()), default=None)
+
+    def take_changes(self) -> tuple[Change, ...]:
+        """What is to be stored of who will be off again, since the last call."""
+        changed, self._off_changed = self._off_changed, {}
+        return tuple(
+            Change("setting", f"{_OFF}{key}", _encode(self._off[key]) if key in self._off else None) for key in changed
+        )
+
+    def restore(self, changes: Iterable[Change]) -> None:
+        """Take back what was stored of that. What cannot be read is passed over."""
+        for change in changes:
+            if change.scope == "setting" and change.key.startswith(_OFF) and change.value is not None:
+                with suppress(msgspec.DecodeError):
+                    self._off[change.key.removeprefix(_OFF)] = _OFFS.decode(change.value)
 
     # -------------------------------------------------------------------------------------------------------- announcing
 

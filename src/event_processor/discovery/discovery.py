@@ -18,8 +18,10 @@ from event_processor.discovery.shelly import Shelly
 from event_processor.discovery.shelly_first import FirstShelly
 from event_processor.discovery.tasmota import Tasmota
 from event_processor.domain.entities import Entity, Found
+from event_processor.domain.events import Event
 from event_processor.domain.fields import Scalar
 from event_processor.domain.mapping import TopicMapping, matches, without_covered
+from event_processor.domain.outcome import Change
 from event_processor.domain.registry import Registry
 from pylib.errors import DecodeError
 
@@ -141,6 +143,18 @@ class Discovery:
     def next_due(self) -> float | None:
         """When ``due`` is to be called next, in seconds since the epoch; ``None`` where nobody waits for it."""
         return self.catalogue.next_due()
+
+    def take_changes(self) -> tuple[Change, ...]:
+        """What is to be stored besides what ``read`` found, since the last call: who will be off again, and when."""
+        return self.catalogue.take_changes()
+
+    def restore(self, changes: Iterable[Change]) -> None:
+        """Take back what ``take_changes`` gave in an earlier run."""
+        self.catalogue.restore(changes)
+
+    def noticed(self, where: str, events: Iterable[Event]) -> Found:
+        """Know the devices of events that were read elsewhere, as those from RabbitMQ are. Never raises."""
+        return self.native.noticed(where, events)
 
     def rabbitmq(self, routing_key: str, body: object, *, now: float) -> Found:
         """Read a body from RabbitMQ, already decoded. Never raises."""

@@ -58,6 +58,10 @@ class Native:
         origin = str(next(iter(message), "?")) if isinstance(message, Mapping) else "a message"
         return self._gathered(origin, lambda: from_forwarded(message, now=now))
 
+    def noticed(self, where: str, events: Iterable[Event]) -> Found:
+        """Know the devices of these events. Never raises."""
+        return self._gathered(where, lambda: events)
+
     def _gathered(self, where: str, read: Callable[[], Iterable[Event]]) -> Found:
         out = Findings()
         try:

@@ -180,6 +180,9 @@ def test_what_reaches_nobody_is_said(garden: Garden) -> None:
     code, out, err = garden.pylib("send", "amqp", "event.control.pump", '{"seconds": 1}', "--json", *garden.brokers)
     assert json.loads(out)["routed"] is True
     assert garden.said.wait(10)
+    code, out, err = garden.pylib("send", "amqp", "event.x", "x", *garden.brokers[:-1], "no-such-exchange")
+    assert code == 1
+    assert "no exchange 'no-such-exchange' in vhost" in err
     code, out, err = garden.pylib("send", "mqtt", "a/#", "x", *garden.brokers)
     assert code == 1
     assert "wildcard" in err
@@ -227,3 +230,37 @@ def test_traffic_is_recorded_and_replayed(garden: Garden, tmp_path: Path, mosqui
     code, out, err = garden.pylib("replay", str(file), *garden.brokers)
     assert code == 1
     assert "not a recording" in err
+
+
+def test_a_recording_that_cannot_begin_leaves_no_file_and_one_that_is_ended_keeps_what_it_has(
+    garden: Garden, tmp_path: Path
+) -> None:
+    file = tmp_path / "traffic.jsonl"
+    code, out, err = garden.pylib("record", str(file), "--mqtt", "#", "--mqtt-address", "mqtt://127.0.0.1:1")
+    assert (code, out, file.exists()) == (1, "", False)
+    assert "connection refused" in err
+    with garden.beside("record", str(file), "--mqtt", "soil/#", "--json", *garden.brokers) as record:
+        done = threading.Event()
+        for _ in range(200):  # until something is on the disk
+            garden.send("soil/a/state", {"moisture": 7})
+            if file.exists() and file.read_bytes().count(b"\n") > 1:
+                break
+            done.wait(0.2)
+        record.terminate()
+        assert record.wait(10) == 0
+        assert record.stdout is not None
+        assert json.loads(record.stdout.read())["messages"] == file.read_bytes().count(b"\n") - 1
+
+
+def test_an_application_that_is_told_so_cannot_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Runtime, mosquitto: Mosquitto, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setenv("APP_CONTROL", "no")
+    app = Application("garden")
+    app.mqtt(mosquitto.address).on("soil/#")(lambda topic: None)
+    app.start()
+    assert main(["wiring", "--state-dir", str(tmp_path / "state")]) == 1
+    assert "[app] control = no" in capsys.readouterr().err
+    assert "pylib-control" not in {thread.name for thread in threading.enumerate()}
+    runtime.stop()

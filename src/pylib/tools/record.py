@@ -10,6 +10,7 @@ import argparse
 import os
 import queue
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -65,6 +66,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retain: bool = False
     message_id: str | None = None
     expires_s: float | None = None
+
+
+class _Nothing(Exception):
+    """It failed before anything was recorded."""
+
+    def __init__(self, reason: BaseException) -> None:
+        self.reason = reason
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -129,8 +137,18 @@ def _run(options: argparse.Namespace) -> int:
     if options.amqp:
         keys = [check_routing_key(each) for each in options.amqp]
         sources.append(("amqp", lambda: follow_amqp(options, keys, options.seconds)))
-    with _created(Path(options.file), options.force) as file:
-        count, written = _write(file, sources, options)
+    path = Path(options.file)
+    # The end of a service or a terminal is as good an end as Ctrl-C: what was seen is written.
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with _created(path, options.force) as file:
+            count, written = _write(file, sources, options)
+    except _Nothing as nothing:
+        path.unlink(missing_ok=True)
+        raise nothing.reason from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if options.json:
         print(msgspec.json.encode({"file": options.file, "messages": count, "bytes": written}).decode())
     else:
@@ -174,7 +192,7 @@ def _write(
         for thread in threads:
             thread.join()
     if failed is not None:
-        raise failed
+        raise failed if count else _Nothing(failed)
     return count, written
 
 

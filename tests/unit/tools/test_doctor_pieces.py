@@ -56,6 +56,7 @@ def listener(answer: bytes) -> Iterator[int]:
         ("amqp", b"HTTP/1.1 400 Bad Request\r\n\r\n", "WRONG-PROTOCOL", "5672"),
         ("amqp", b"AMQP\x00\x01\x00\x00", "WRONG-PROTOCOL", "5672"),
         ("amqp", b"\x20\x02\x00\x00", "WRONG-PROTOCOL", "5672"),
+        ("amqp", b"\x15\x03\x03\x00\x02\x02\x46", "TLS-EXPECTED", "amqps://"),
     ],
 )
 def test_what_answers_on_the_port_is_recognised(scheme: str, answer: bytes, code: str, fix: str) -> None:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import Final
 
 import pika
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from pylib.brokers.addresses import Address, TlsOptions
 from pylib.brokers.pika import parameters_for
-from pylib.brokers.pika_errors import translate
+from pylib.brokers.pika_errors import ACCESS_REFUSED, translate
 from pylib.brokers.rabbit_values import Exchange, RabbitOptions
-from pylib.errors import ConnectFailed, DependencyError
+from pylib.errors import AccessRefused, ConnectFailed, DependencyError
 
 __all__ = ["connect", "open_any", "translated", "who"]
 
@@ -42,6 +42,10 @@ def translated(address: Address) -> Iterator[None]:
     """Turn pika's errors within the block into ours."""
     try:
         yield
+    except ChannelClosedByBroker as error:
+        # A refusal of what was asked for; the connection is sound.
+        refused = AccessRefused if error.reply_code == ACCESS_REFUSED else ConnectFailed
+        raise refused(f"{who(address)}: {error.reply_text} ({error.reply_code})") from None
     except (AMQPError, OSError) as error:
         raise translate(error, who(address), address) from None
 

@@ -234,7 +234,7 @@ def _greeted(sock: socket.socket, address: Address, tls: TlsOptions, who: str, r
         return _start(answer) if spoken == "amqp" else Greeting()
     if not answer and address.scheme == "mqtt" and _refuses_mqtt_5(address):
         return Greeting()
-    if spoken is None and not address.tls and _speaks_tls(address):
+    if not address.tls and (spoken == "tls" or (spoken is None and _speaks_tls(address))):
         report.error(
             "TLS-EXPECTED",
             who,
@@ -264,7 +264,6 @@ _PROTOCOLS: Final = {
     "mqtt": "MQTT",
     "http": "HTTP (a web page or management)",
     "amqp1": "another version of AMQP",
-    "tls": "TLS",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from types import GeneratorType
+from types import GeneratorType, MethodType
 from typing import Any
 
 import zmq
@@ -59,10 +59,11 @@ class AppThread(threading.Thread):
         if runtime.supervisor.report is None:
             runtime.supervisor.report = _report_death
 
-        def life() -> None:
-            runtime.supervisor.live(member, lambda: self._run_adopted(body))
+        def life(thread: AppThread) -> None:
+            runtime.supervisor.live(member, lambda: thread._run_adopted(body))
 
-        self.run = life  # type: ignore[method-assign]  # the one place to stand between Thread and a subclass's run
+        # A bound method, as Thread's own is: who wraps it (Sentry's integration does) passes the thread to its function.
+        self.run = MethodType(life, self)  # type: ignore[method-assign]  # the one place between Thread and a subclass's run
         member.thread = self
         if isinstance(self, Closable):
             self._hand_over(member)

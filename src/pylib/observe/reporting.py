@@ -35,7 +35,9 @@ def configure_reporting(dsn: str | None = None) -> bool:
         return _sentry() is not None
     try:
         import sentry_sdk
+        from sentry_sdk.integrations.argv import ArgvIntegration
         from sentry_sdk.integrations.atexit import AtexitIntegration
+        from sentry_sdk.integrations.threading import ThreadingIntegration
         from sentry_sdk.utils import BadDsn
     except ImportError:
         raise ConfigError(
@@ -51,6 +53,9 @@ def configure_reporting(dsn: str | None = None) -> bool:
             shutdown_timeout=0,
             before_send=_filter(known_secrets(app_config)),
             before_breadcrumb=lambda crumb, hint: cast("Breadcrumb", scrub_report(crumb)),
+            # The supervisor tells of a thread's death itself, with its fate: one report is enough. And arguments of a program may
+            # hold addresses with passwords.
+            disabled_integrations=[ThreadingIntegration, ArgvIntegration],
             integrations=[AtexitIntegration(callback=lambda pending, timeout: None)],
         )
     except BadDsn:

@@ -131,3 +131,52 @@ def test_importing_the_package_or_its_domain_loads_no_broker_client_and_no_pydan
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+MAPPINGS = """
+[mapping:boiler]
+topic = boiler/{room}/state
+device = {room} boiler
+type = boiler
+expression = {{ value_json.t * 0.1 }}
+unit = C
+room = {room}
+command_topic = boiler/{room}/set
+command_on = 1
+command_off = 0
+qos = 2
+retain = yes
+
+[mapping:siren]
+topic = siren/none
+device = Siren
+type = siren
+role = output
+command_topic = siren/set
+"""
+
+
+def test_a_mapping_may_say_how_a_device_is_told_and_in_which_room_it_is(tmp_path: Path) -> None:
+    settings = _load(tmp_path, LEAST + MAPPINGS)
+    boiler, siren = settings.mappings
+    assert (boiler.role, boiler.unit, boiler.room, boiler.qos, boiler.retain) == ("both", "C", "{room}", 2, True)
+    assert boiler.payloads == (("on", "1"), ("off", "0"))
+    assert siren.role == "output"
+    assert "boiler/+/state" in settings.subscriptions
+    assert "siren/none" not in settings.subscriptions, "it never reports"
+
+
+@pytest.mark.parametrize(
+    ("written", "option", "said"),
+    [
+        ("command_topic = set/+", "command_topic", "without wildcards"),
+        ("role = output", "command_topic", "an output is told on a topic"),
+        ("expression = value_json.t", "expression", "expected a template"),
+        ("qos = 3", "qos", "'0', '1' or '2'"),
+    ],
+)
+def test_what_is_wrong_with_a_mapping_is_said_with_its_place(tmp_path: Path, written: str, option: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, LEAST + f"[mapping:m]\ntopic = a/b\ndevice = A\ntype = t\n{written}\n")
+    assert f"[mapping:m] {option}" in str(caught.value)
+    assert said in str(caught.value)

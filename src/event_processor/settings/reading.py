@@ -15,10 +15,11 @@ from typing import TypeVar
 
 from pydantic import ConfigDict
 
+from event_processor.discovery.mappings import FreeMapping, free_mapping
 from event_processor.domain.decide import MeterLimits, Policy
 from event_processor.domain.link_rules import outputs_of_policy, rules_of_policy
 from event_processor.domain.links import Output, check_topic, compile_links, make_output
-from event_processor.domain.mapping import TopicMapping, compile_mapping, without_covered
+from event_processor.domain.mapping import compile_mapping, without_covered
 from event_processor.domain.meters import Meter
 from event_processor.domain.rule_file import RuleFile
 from event_processor.domain.rule_file import load as load_rules
@@ -59,7 +60,7 @@ class HubSettings(Section):
     outputs: tuple[Output, ...]
     meters: tuple[Meter, ...]
     schedules: tuple[Schedule, ...]
-    mappings: tuple[TopicMapping, ...]
+    mappings: tuple[FreeMapping, ...]
     subscriptions: tuple[str, ...]
     client_id: str
 
@@ -74,6 +75,7 @@ def load(config: AppConfig) -> HubSettings:
     house = load_settings(House, "hub", config)
     mappings = tuple(_mapping(name, section, config) for name, section in _named("mapping", config))
     subscribe = split_list(mqtt.subscribe)
+    told = [mapping.topic_filter for mapping in mappings if mapping.role != "output"]
     for topic in subscribe:
         _checked(config, "mqtt", partial(_check_filter, topic))
     policy, described = _policy(house, config)
@@ -89,7 +91,7 @@ def load(config: AppConfig) -> HubSettings:
         meters=tuple(_meter(name, section, config) for name, section in _named("meter", config)),
         schedules=tuple(_schedule(name, section, config) for name, section in _named("schedule", config)),
         mappings=mappings,
-        subscriptions=without_covered([*subscribe, *(mapping.topic_filter for mapping in mappings)]),
+        subscriptions=without_covered([*subscribe, *told]),
         client_id=mqtt.client_id or f"event-processor-{house.group or config.device_name()}",
     )
 
@@ -183,20 +185,30 @@ def _schedule(name: str, section: str, config: AppConfig) -> Schedule:
     )
 
 
-def _mapping(name: str, section: str, config: AppConfig) -> TopicMapping:
+def _mapping(name: str, section: str, config: AppConfig) -> FreeMapping:
     read = load_settings(MappingSection, section, config)
     return _checked(
         config,
         section,
-        lambda: compile_mapping(
+        lambda: free_mapping(
             name,
             topic=read.topic,
             device=read.device,
             type=read.type,
             value=read.value,
+            expression=read.expression,
             kind=read.kind,
+            role=read.role,
+            unit=read.unit,
+            room=read.room,
             on=split_list(read.on),
             off=split_list(read.off),
+            command_topic=read.command_topic,
+            command_on=read.command_on,
+            command_off=read.command_off,
+            command_template=read.command_template,
+            qos=int(read.qos),
+            retain=read.retain,
         ),
     )
 

@@ -178,13 +178,25 @@ class WebSection(Section):
 
 
 class MappingSection(Section):
+    """``[mapping:<name>]``; ``discovery.mappings.free_mapping`` says what each option means."""
+
     topic: str
     device: str
     type: str
     value: str = ""
+    expression: str = ""
     kind: Literal["input", "meter"] = "input"
+    role: Literal["", "input", "meter", "output", "both"] = ""
+    unit: str = Field(default="", max_length=20)
+    room: str = ""
     on: str = ""
     off: str = ""
+    command_topic: str = ""
+    command_on: str = "ON"
+    command_off: str = "OFF"
+    command_template: str = ""
+    qos: Literal["0", "1", "2"] = "1"
+    retain: bool = False
 
 
 class OutputSection(Section):

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import zmq
 
+from pylib.delivery.spool_limits import SpoolLimits
 from pylib.observe.health import OLDEST_S, Problem, health
+from pylib.observe.observing import health_of
+from pylib.rabbit import RabbitMQRelay
+from pylib.runtime.runtime import Runtime
 from pylib.runtime.wiring import Link, ThreadState, Wiring
+from pylib.testing.ports import free_port
+from pylib.zmq import zmq_socket
 
 THREAD = ThreadState(
     name="water", role="pipe", alive=True, busy_s=0.0, deadline_s=5.0, hung=False, tracked=True, restarts=0, error=""
@@ -65,3 +75,25 @@ def test_what_other_parts_say_of_themselves_counts() -> None:
 
 def test_a_thread_that_may_end_when_it_likes_is_no_problem() -> None:
     assert health(drawing(thread={"tracked": False, "alive": False})).ready
+
+
+def test_a_spool_that_takes_no_more_says_so_and_since_when(runtime: Runtime, tmp_path: Path) -> None:
+    """A relay whose broker is away, with room for two messages on its disk."""
+    relay = RabbitMQRelay(
+        "inproc://relay", f"127.0.0.1:{free_port()}", "home", wait=True, spool=tmp_path / "spool.db",
+        spool_limits=SpoolLimits(max_messages=2),
+    )  # fmt: skip
+    relay.start()
+    before = time.time()
+    pipe = zmq_socket(zmq.PUSH)
+    pipe.connect("inproc://relay")
+    for number in range(3):
+        pipe.send_pyobj((f"event.notify.{number}.x", {"n": number}))
+    healthy, end = health_of(runtime), time.monotonic() + 20
+    while not (stalled := [each for each in healthy().problems if each.part.startswith("spool of")]):
+        assert time.monotonic() < end, healthy()
+        threading.Event().wait(0.02)
+    assert before <= stalled[0].since <= time.time()
+    assert stalled[0].what
+    pipe.close()
+    runtime.stop()

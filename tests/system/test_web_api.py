@@ -211,6 +211,14 @@ def test_the_hub_shows_its_threads_and_where_one_is(api: httpx.Client) -> None:
     assert api.get("/health/ready").json()["live"] is True  # with a login the probe says more
 
 
+def test_prometheus_gets_its_figures_with_a_token_and_nobody_without(api: httpx.Client, hub: WebHub) -> None:
+    answer = api.get("/metrics")
+    assert answer.status_code == 200
+    assert "pylib_" in answer.text
+    with hub.browser() as stranger:
+        assert "pylib_" not in stranger.get("/metrics").text
+
+
 def test_schedules_and_meters_are_listed_and_a_schedule_is_switched(api: httpx.Client) -> None:
     evening = api.get("/api/schedules").json()["items"][0]
     assert (evening["id"], evening["on"]) == ("evening", True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from pylib.testing.certificates import CertificateAuthority
 from pylib.testing.processes import run_program
 from tests.system.web_kit import APP_CONF, PASSWORD, SOURCE, WebHub, csrf_for, csrf_of, token_for, web_hub
 
@@ -321,6 +323,52 @@ def test_open_streams_do_not_hold_up_the_stop(tmp_path: Path) -> None:
             assert time.monotonic() - began < 3
             half_open.close()
         assert "Did not stop in time" not in hub.program.output
+
+
+def test_half_a_request_holds_its_place_for_seconds_only(hub: WebHub) -> None:
+    with socket.create_connection((urlsplit(hub.address).hostname, urlsplit(hub.address).port)) as half_open:
+        half_open.sendall(b"GET /login HTTP/1.1\r\nHost: loc")
+        half_open.settimeout(25)
+        assert half_open.recv(1000) == b""
+
+
+def test_over_tls_cookies_and_headers_say_so(tmp_path: Path, certificate_authority: CertificateAuthority) -> None:
+    files = certificate_authority.server()
+    conf = f"[web]\nhost = 0.0.0.0\ntls_cert = {files.certificate}\ntls_key = {files.key}\n"
+    with web_hub(tmp_path, conf=conf) as hub:
+        assert hub.address.startswith("https://localhost:")
+        context = ssl.create_default_context(cafile=str(certificate_authority.ca))
+        context.check_hostname = False
+        with httpx.Client(base_url=hub.address, verify=context) as browser:
+            form = {"code": hub.code, "name": "ada", "password": PASSWORD, "again": PASSWORD}
+            answer = browser.post("/setup", data={**form, "csrf": csrf_of(browser, "/setup")})
+            assert answer.status_code == 303
+            cookie = next(each for each in answer.headers.get_list("set-cookie") if "session" in each)
+            assert cookie.startswith("__Host-")
+            assert "secure" in cookie.lower()
+            assert "max-age=" in answer.headers["strict-transport-security"]
+            assert browser.get("/api/me").json()["name"] == "ada"
+
+
+def test_a_proxy_is_believed_only_where_it_is_named(tmp_path: Path) -> None:
+    forwarded = {"x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https"}
+    form = {"name": "ada", "password": PASSWORD, "again": PASSWORD}
+    conf = "[web]\ntrusted_proxies = 127.0.0.1\nhosts = home.example\n"
+    with web_hub(tmp_path / "named", conf=conf) as hub, hub.browser(**forwarded, host="home.example") as browser:
+        csrf = csrf_of(browser, "/setup")
+        cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        headers = {"origin": "https://home.example", "cookie": cookies}
+        answer = browser.post("/setup", data={**form, "code": hub.code, "csrf": csrf}, headers=headers)
+        assert answer.status_code == 303, answer.text
+        session = next(each for each in answer.headers.get_list("set-cookie") if "session" in each).partition(";")[0]
+        assert session.startswith("__Host-")
+        entries = browser.get("/api/audit", headers={"cookie": session}).json()["items"]
+        assert {each["address"] for each in entries} == {"203.0.113.7"}
+    with web_hub(tmp_path / "unnamed") as hub, hub.browser(**forwarded) as browser:
+        answer = browser.post("/setup", data={**form, "code": hub.code, "csrf": csrf_of(browser, "/setup")})
+        assert answer.status_code == 303
+        assert "strict-transport-security" not in answer.headers
+        assert {each["address"] for each in browser.get("/api/audit").json()["items"]} == {"127.0.0.1"}
 
 
 def test_others_are_let_in_over_tls_or_a_proxy_only(tmp_path: Path) -> None:

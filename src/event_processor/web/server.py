@@ -35,6 +35,9 @@ MOST_CONNECTIONS: Final = 256
 KEEP_ALIVE_S: Final = 15
 """Seconds that a connection may be idle between two requests."""
 
+HEAD_WITHIN_S: Final = 5.0
+"""Seconds in which a request's head has to be there, about; nobody holds a place with half of one."""
+
 BACKLOG: Final = 128
 GRACE: Final = 0.05
 """Seconds at the stop in which answers under way may end by themselves."""

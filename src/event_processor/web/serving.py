@@ -8,14 +8,43 @@ import socket
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from event_processor.settings import WebSection
-from event_processor.web.server import BACKLOG, GRACE, KEEP_ALIVE_S, MOST_CONNECTIONS
+from event_processor.web.server import BACKLOG, GRACE, HEAD_WITHIN_S, KEEP_ALIVE_S, MOST_CONNECTIONS
 from pylib.errors import ConfigError
 
 __all__ = ["Serving"]
 
 log = logging.getLogger("event_processor.web")
+
+
+class _Patience(H11Protocol):
+    """One connection. Who opens it and then dawdles, or stays without asking for anything, is hung up on.
+
+    uvicorn has a limit for the rest between two requests, and none for a request's head that never ends.
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+    _before: object = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(HEAD_WITHIN_S, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        cycle: object = self.cycle  # None until something was asked
+        waits = getattr(cycle, "response_complete", True)
+        if waits and (cycle is None or cycle is self._before):
+            self.transport.close()
+            return
+        self._before = cycle if waits else self
+        self._timer = self.loop.call_later(HEAD_WITHIN_S, self._look)
 
 
 class Serving(uvicorn.Server):
@@ -27,7 +56,7 @@ class Serving(uvicorn.Server):
     def __init__(self, app: ASGIApp, settings: WebSection, listener: socket.socket) -> None:
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=_Patience,
             ws="none",
             lifespan="off",
             log_config=None,

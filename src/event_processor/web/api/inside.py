@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import BinaryIO, Final, Literal, TypeAlias
 
 import msgspec
-from starlette.background import BackgroundTask
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
 
 from event_processor.store.backup import backup
 from event_processor.web.api.fields import Name
 from event_processor.web.api.router import Call, Empty, Operation
+from event_processor.web.context import HubContext
 from event_processor.web.problems import ProblemError
 from pylib.errors import ConfigError
 from pylib.observe.health import Health
 from pylib.runtime.wiring import Wiring
 
-__all__ = ["OPERATIONS", "Level", "log_level", "make_backup", "set_log_level"]
+__all__ = ["OPERATIONS", "Level", "log_level", "send_backup", "set_log_level"]
+
+CHUNK: Final = 256 * 1024
+"""Bytes of a backup sent at a time."""
 
 Level: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -60,21 +64,31 @@ def set_log_level(level: Level) -> str:
     return log_level()
 
 
-def make_backup(database: str, folder: Path) -> Path:
-    """Write a backup into a new folder below ``folder``; the caller removes both. Blocks."""
+def make_backup(database: str, folder: Path) -> BinaryIO:
+    """Write a backup into ``folder``; it is gone from there already, and ends when the file that is returned is closed.
+    Blocks."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target = Path(tempfile.mkdtemp(prefix=".backup-", dir=folder)) / "hub.backup.zip"
-    try:
+    with tempfile.TemporaryDirectory(prefix=".backup-", dir=folder) as own:
+        target = Path(own) / "hub.zip"
         backup(database, target)
-    except BaseException:
-        _remove(target)
-        raise
-    return target
+        return target.open("rb")
 
 
-def _remove(target: Path) -> None:
-    target.unlink(missing_ok=True)
-    target.parent.rmdir()
+async def send_backup(context: HubContext) -> Response:
+    """A backup as a download. Raises ``ProblemError`` 503 where the store cannot be read."""
+    try:
+        file = await context.read(make_backup, context.database, context.folder)
+    except ConfigError as error:
+        raise ProblemError(503, str(error)) from None
+    name = f"hub-{datetime.fromtimestamp(context.now(), UTC):%Y%m%d-%H%M%S}.zip"
+
+    async def chunks() -> AsyncIterator[bytes]:
+        with file:
+            while chunk := await context.read(file.read, CHUNK):
+                yield chunk
+
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(chunks(), media_type="application/zip", headers=headers)
 
 
 async def me(call: Call[Empty, None]) -> Me:
@@ -107,12 +121,7 @@ async def put_level(call: Call[Empty, LevelIn]) -> LevelOut:
 
 async def download(call: Call[Empty, None]) -> Response:
     """Everything that is stored, also the hashes of passwords: for an admin, and written down."""
-    try:
-        target = await call.context.read(make_backup, call.context.database, call.context.folder)
-    except ConfigError as error:
-        raise ProblemError(503, str(error)) from None
-    name = f"hub-{datetime.fromtimestamp(call.context.now(), UTC):%Y%m%d-%H%M%S}.zip"
-    return FileResponse(target, media_type="application/zip", filename=name, background=BackgroundTask(_remove, target))
+    return await send_backup(call.context)
 
 
 OPERATIONS: Final = (

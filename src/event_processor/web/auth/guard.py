@@ -5,6 +5,7 @@ Nothing that needs a login can be reached without one, whatever the pages behind
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import logging
@@ -15,7 +16,7 @@ from typing import Final, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,6 +40,9 @@ MOST_BODY: Final = 4 * 1024 * 1024
 
 MOST_ANONYMOUS_BODY: Final = 16 * 1024
 """Bytes of a body from somebody who is not logged in, at most: the form of the login fits in."""
+
+BODY_WITHIN_S: Final = 30.0
+"""Seconds in which a request's body has to be there."""
 
 SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 PUBLIC: Final = frozenset(("/login", "/setup", "/health/live", "/health/ready", "/favicon.ico", "/robots.txt"))
@@ -140,12 +144,18 @@ class Guard:
             raise ProblemError(400, "Content-Length is no number.")
         if int(length) <= most:
             body = bytearray()
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > most:
-                    break
-            else:
-                return bytes(body)
+            try:
+                async with asyncio.timeout(BODY_WITHIN_S):
+                    async for chunk in request.stream():
+                        body += chunk
+                        if len(body) > most:
+                            break
+                    else:
+                        return bytes(body)
+            except TimeoutError:
+                raise ProblemError(408, "The body took too long to arrive.") from None
+            except ClientDisconnect:
+                raise ProblemError(400, "The body ended too early.") from None
         raise ProblemError(413, f"The body has more than {most} bytes.")
 
     def _check_origin(self, request: Request, seat: Seat, body: bytes) -> None:

@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from pylib.config import app_config
 from pylib.errors import PylibError
 from pylib.observe.health import Problem, health
 from pylib.observe.tapping import LEASE, Taps
@@ -79,7 +80,7 @@ class Control:
 
     :param path: of the socket; its folder is made, for the user alone.
     :param problems: what else than threads and connections may be wrong.
-    :param name: the application's, for who asks.
+    :param name: the application's, for who asks; that of the settings by default.
     """
 
     def __init__(
@@ -89,13 +90,14 @@ class Control:
         self._path = path
         self._problems = problems
         self._taps = Taps(runtime)
-        about = {"name": name, "pid": os.getpid(), "since": runtime.clock.time()}
+        self._name = name
+        self._since = runtime.clock.time()
         self._answers: dict[str, Answer] = {
             "wiring": lambda _: snapshot(runtime),
             "health": lambda _: health(snapshot(runtime), problems() if problems is not None else ()),
             "stack": lambda request: stack(runtime, str(request.get("thread", ""))),
             "level": _level,
-            "about": lambda _: about,
+            "about": lambda _: {"name": self._name or app_config.app_name(), "pid": os.getpid(), "since": self._since},
             "tap": self._tap,
         }
         self._listener: socket.socket | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, tzinfo
@@ -17,6 +18,9 @@ Tell = Callable[[str, int, int], None]
 
 WIDEST: Final = 60
 """Characters of a cell, at most."""
+
+QUIET_S: Final = 1.0
+"""Seconds for which nothing is said of work that may be done soon."""
 
 _STEPS: Final = 10
 
@@ -70,12 +74,13 @@ def progress() -> Iterator[Tell]:
 
 
 def _plain() -> Tell:
-    """A line at each tenth of the work."""
+    """A line at each tenth of work that is not done at once."""
     said: dict[str, int] = {}
+    begun = time.monotonic()
 
     def tell(what: str, done: int, total: int) -> None:
         step = done * _STEPS // total if total else done // 10_000
-        if step != said.get(what, -1 if total else 0):
+        if time.monotonic() - begun >= QUIET_S and step != said.get(what, -1 if total else 0):
             said[what] = step
             print(f"{what}: {done:,} of {total:,}" if total else f"{what}: {done:,}", file=sys.stderr)
 

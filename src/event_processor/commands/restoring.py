@@ -6,8 +6,9 @@ import argparse
 
 from event_processor.commands.opening import house, store
 from event_processor.commands.output import clock, print_json, progress
+from event_processor.store.errors import StoreInUse
 from event_processor.store.restore import restore
-from pylib.errors import ConfigError
+from pylib.errors import ConfigError, PylibError
 
 __all__ = ["run"]
 
@@ -20,6 +21,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         with progress() as tell:
             done = restore(options.source, store(home), tell, replace=options.replace)
+    except StoreInUse:
+        raise PylibError("A hub is running on this store. Stop it, then restore.") from None
     except ConfigError as error:
         if "may be replaced" in str(error):
             raise ConfigError(f"{error} Add --replace for that.") from None

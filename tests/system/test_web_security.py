@@ -170,8 +170,12 @@ def test_a_token_gives_no_more_than_its_maker_has(hub: WebHub, admin: httpx.Clie
     _user(admin, "vera", "viewer")
     with hub.log_in("vera") as vera:
         assert _change(vera, "POST", "/api/tokens", name="more", scope="admin").status_code == 403
-    with hub.program_with(token_for(admin, "operate")) as program:
-        assert program.post("/api/tokens", json={"name": "more", "scope": "admin"}).status_code == 403
+    for scope in ("read", "operate"):  # nor does a stolen one make others, which would outlive it
+        with hub.program_with(token_for(admin, scope)) as program:
+            assert program.post("/api/tokens", json={"name": "more", "scope": "read"}).status_code == 403
+    with hub.program_with(token_for(admin, "read")) as program:
+        session = program.get("/api/sessions").json()["items"][0]["id"]
+        assert program.delete(f"/api/sessions/{session}").status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,8 @@ async def tokens(call: Call[Empty, None]) -> Tokens:
 
 async def add_token(call: Call[Empty, TokenIn]) -> NewToken:
     body, now = call.body, call.context.now()
+    if call.user.token and not may(call.user.role, "admin"):
+        raise ProblemError(403, "A token makes tokens only where its scope is admin: log in with the password.")
     if not may(call.user.role, SCOPES[body.scope]):
         raise ProblemError(403, f"A token with the scope {body.scope} may do more than you may.")
     expires_at = now + body.days * 86_400 if body.days is not None else None

@@ -142,6 +142,8 @@ def _endpoint(operation: Operation, repeats: Repeats) -> Callable[[Request], Awa
         user = signed_in(request)
         if not may(user.role, operation.role):
             raise ProblemError(403, f"This needs the role {operation.role}; this login has {user.role}.")
+        if user.token and not may(user.role, "operator") and not operation.reads and operation.method != "GET":
+            raise ProblemError(403, "A token that may only read changes nothing, not even what is its owner's.")
         params = _params(operation, request)
         raw = await request.body() if operation.method not in ("GET", "DELETE") else b""
         body = None if decoder is None else _body(request, raw, decoder)

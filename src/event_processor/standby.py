@@ -21,6 +21,8 @@ from pylib.app import AppThread, LoopThread
 from pylib.brokers.addresses import Address, TlsOptions
 from pylib.config import app_config
 from pylib.errors import ConfigError
+from pylib.observe.observing import health_of
+from pylib.observe.systemd import notify_systemd
 from pylib.rabbit import RabbitMQConsumer, RabbitMQRelay
 from pylib.runtime.gate import Gate, wait_for_any
 from pylib.runtime.here import HERE
@@ -156,4 +158,6 @@ def join_group(settings: HubSettings) -> Standby | None:
     rabbit = settings.rabbitmq
     standby = Standby(addresses(settings)[0], rabbit.mq_exchange, group, tls=tls_options(rabbit))
     standby.start()
+    # For systemd, a hub that stands by is up: it may have to wait for months.
+    notify_systemd(standby.runtime, health_of(standby.runtime))
     return standby

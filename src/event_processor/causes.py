@@ -10,8 +10,9 @@ from event_processor.domain.heard import Heard
 
 __all__ = ["UNTAGGED", "Causes"]
 
-# How many are remembered: more than may be unacknowledged at all brokers together, several times over.
-REMEMBERED: Final = 50_000
+# How many are remembered: more than may be unacknowledged at all brokers together (Receive Maximum, prefetch), several times
+# over. Each takes about a kilobyte.
+REMEMBERED: Final = 10_000
 # How the origin of a delivery begins that has no tag which tells it from an equal one.
 UNTAGGED: Final = "-"
 UNACKNOWLEDGED_S: Final = 10.0

@@ -41,7 +41,7 @@ log = logging.getLogger("event_processor.store")
 MOST_UNSTORED: Final = 5000
 """Outcomes kept in memory while the store cannot be written. Of older ones the state is kept, and their history is lost."""
 
-MOST_CAUSES: Final = 50_000
+MOST_CAUSES: Final = 10_000
 """Causes that a start reads, so that what a broker delivers again is not decided again."""
 
 ANEW_AFTER: Final = 60.0

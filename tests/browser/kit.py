@@ -119,6 +119,10 @@ class House:
         data = body if isinstance(body, (str, bytes)) else json.dumps(body)
         self._client.publish(topic, data, qos=1, retain=retain).wait_for_publish(10)
 
+    def tell(self, topic: str, text: str) -> None:
+        """Publish at QoS 0, and go on at once."""
+        self._client.publish(topic, text)
+
     def send(self, key: str, body: bytes) -> None:
         """Send to the exchange on which the hub listens."""
         connection = pika.BlockingConnection(pika.URLParameters(self.amqp.url))

@@ -45,10 +45,13 @@ class Arrow:
     title: str = ""
 
 
-def columns(ids: Sequence[str], arrows: Iterable[Arrow], first: Iterable[str] = ()) -> dict[str, int]:
+def columns(
+    ids: Sequence[str], arrows: Iterable[Arrow], first: Iterable[str] = (), second: Iterable[str] = ()
+) -> dict[str, int]:
     """Put each box in a column, such that arrows go to the right, but for those that close a circle.
 
     :param first: those that stand at the left, whatever leads to them.
+    :param second: those that stand next to them: what else leads to these goes back.
     """
     out: dict[str, list[str]] = {each: [] for each in ids}
     into: dict[str, int] = dict.fromkeys(ids, 0)
@@ -61,7 +64,7 @@ def columns(ids: Sequence[str], arrows: Iterable[Arrow], first: Iterable[str] = 
     order: list[str] = []
     state: dict[str, int] = {}
     forward: list[tuple[str, str]] = []
-    fixed = frozenset(chosen)
+    fixed, near = frozenset(chosen), frozenset(second)
     for root in roots:
         if root in state:
             continue
@@ -74,7 +77,7 @@ def columns(ids: Sequence[str], arrows: Iterable[Arrow], first: Iterable[str] = 
                 stack.pop()
                 state[here] = 2
                 order.append(here)
-            elif state.get(following) != 1 and following not in fixed:
+            elif state.get(following) != 1 and following not in fixed and (following not in near or here in fixed):
                 forward.append((here, following))
                 if following not in state:
                     state[following] = 1
@@ -100,14 +103,14 @@ def draw(boxes: Sequence[Box], arrows: Sequence[Arrow], column: Mapping[str, int
     back = [arrow for arrow in lanes if places[arrow.end][0] <= places[arrow.start][0]]
     lane = {id(arrow): number for number, arrow in enumerate(back)}
     height += 22 * len(back)
-    parts = [_arrow(arrow, places, height - EDGE - 22 * lane.get(id(arrow), 0)) for arrow in lanes]
+    parts = [_arrow(arrow, places, height - EDGE - 22 * lane.get(id(arrow), 0), f"url(#{ident}-head)") for arrow in lanes]
     parts += [_box(box, *places[box.id]) for box in boxes if box.id in places]
     head = Markup(
         '<svg id="{i}" role="group" aria-label="{l}" viewBox="0 0 {w} {h}" width="{w}" height="{h}">'
         '<defs><marker id="{i}-head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
         'markerUnits="userSpaceOnUse" orient="auto"><path class="arrow" d="M0 0 8 4 0 8z"/></marker></defs>'
     ).format(i=ident, l=label, w=width, h=height)
-    return head + Markup("").join(parts).replace("HEAD", f"url(#{ident}-head)") + Markup("</svg>")
+    return head + Markup("").join(parts) + Markup("</svg>")
 
 
 def _places(boxes: Sequence[Box], arrows: Sequence[Arrow], column: Mapping[str, int]) -> dict[str, tuple[int, int]]:
@@ -149,7 +152,7 @@ def _box(box: Box, x: int, y: int) -> Markup:
     return Markup('<a href="{}">').format(box.href) + group + Markup("</a>") if box.href else group
 
 
-def _arrow(arrow: Arrow, places: Mapping[str, tuple[int, int]], below: int) -> Markup:
+def _arrow(arrow: Arrow, places: Mapping[str, tuple[int, int]], below: int, head: str) -> Markup:
     (x1, y1), (x2, y2) = places[arrow.start], places[arrow.end]
     if x2 > x1:
         sx, sy, ex, ey = x1 + WIDE, y1 + HIGH // 2, x2, y2 + HIGH // 2
@@ -164,7 +167,7 @@ def _arrow(arrow: Arrow, places: Mapping[str, tuple[int, int]], below: int) -> M
         path = f"M{sx} {sy} {there} L{ex + 20} {below} C{ex} {below} {ex} {below} {ex} {ey + 2}"
         tx, ty, anchor = (sx + ex) // 2, below - 5, "middle"
     label = Markup('<text class="faint" x="{}" y="{}" text-anchor="{}">{}</text>').format(tx, ty, anchor, arrow.label)
-    line = Markup('<path class="pipe {}" d="{}" marker-end="HEAD"/>').format(arrow.kind, path)
+    line = Markup('<path class="pipe {}" d="{}" marker-end="{}"/>').format(arrow.kind, path, head)
     return (
         Markup("<g><title>{}</title>").format(arrow.title or arrow.label)
         + line

@@ -23,6 +23,7 @@ PER_PAGE: Final = 60
 KINDS: Final = (
     ("", "All"), ("input", "inputs"), ("meter", "meters"), ("heartbeat", "signs of life"), ("output", "outputs"),
     ("timer", "timers"),
+    ("request", "requests"),
 )  # fmt: skip
 
 

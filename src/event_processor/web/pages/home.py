@@ -41,7 +41,7 @@ _WHAT: Final = frozenset(
 async def home(request: Request) -> Response:
     """The whole page."""
     context = context_of(request)
-    latest = (await context.read(context.reader.events, limit=4)).rows
+    latest = [each for each in (await context.read(context.reader.events, limit=40)).rows if each.event is not None][:4]
     entities = context.mirror.entities()
     book = context.rules.book
     known = {**_mode(context, book), **_rooms(context), "latest": [event_view(each, entities) for each in latest]}

@@ -17,6 +17,8 @@ from event_processor.web.pages.render import value_text
 
 __all__ = ["DeviceView", "EntityView", "EventView", "devices", "entity_view", "event_view", "of_outcome"]
 
+#: What a line says of an outcome that no device has caused.
+_OTHERS: Final = {"timer": "a time was up", "request": "somebody asked for it", "schedule": "a schedule was due"}
 _SWITCHES: Final = frozenset(("on", "off"))
 
 
@@ -146,8 +148,10 @@ def event_view(stored: StoredEvent, units: dict[str, Entity]) -> EventView:
 def of_outcome(outcome: Outcome, units: dict[str, Entity]) -> EventView:
     """An outcome as a line, as it happens."""
     fired = [each.rule for each in outcome.evaluations if each.fired and each.rule]
-    kind = outcome.event.kind if outcome.event is not None else "timer"
-    return _line(outcome.cause, outcome.at, kind, outcome.event, units, _fired(fired))
+    asked = next((each for each in outcome.evaluations if not each.rule), None)
+    kind = outcome.event.kind if outcome.event is not None else "timer" if asked is None else "request"
+    note = asked.explanation if asked is not None and outcome.event is None else _fired(fired)
+    return _line(outcome.cause, outcome.at, kind, outcome.event, units, note)
 
 
 def _fired(rules: Iterable[str]) -> str:
@@ -157,7 +161,9 @@ def _fired(rules: Iterable[str]) -> str:
 
 def _line(cause: str, at: float, kind: str, event: Event | None, units: dict[str, Entity], fired: str) -> EventView:
     if event is None:
-        return EventView(cause=cause, at=at, device="", kind=kind, type="", topic="", text="", note=fired)
+        return EventView(
+            cause=cause, at=at, device="", kind=kind, type="", topic="", text="", note=fired or _OTHERS.get(kind, "")
+        )
     entity = units.get(event.device)
     text = value_text(event.value, entity.unit if entity is not None else "", event.active, event.type)
     if event.kind == "heartbeat":

@@ -93,7 +93,8 @@ def drawn(wiring: Wiring, before: Wiring | None = None) -> Markup:
         if name not in named
     ]
     ids = [box.id for box in boxes]
-    column = columns(ids, arrows, first=[each for each in ids if each.startswith("broker in ")])
+    sources = [each for each in ids if each.startswith("broker in ")]
+    column = columns(ids, arrows, sources, {arrow.end for arrow in arrows if arrow.start in sources})
     last = max(column.values(), default=0)
     column.update({each: last for each in ids if each.startswith("broker out ")})
     return draw(boxes, arrows, column, "The threads of the hub and the pipes between them", "wiring-drawing")
@@ -114,6 +115,8 @@ def _thread_box(thread: ThreadState) -> Box:
 
 def _thread(thread: ThreadState) -> Ill:
     words = thread_state(thread)
+    if thread.down_since:
+        return Ill("bad", "ended, starts again soon")
     if thread.tracked and (not thread.alive or thread.busy_s > thread.deadline_s):
         return Ill("bad", words)
     return Ill("warn" if thread.busy_s >= _BUSY_S else "good", words)

@@ -11,6 +11,7 @@ pause?.addEventListener("click", () => {
 
 function wanted(list, event) {
   const { text, device, kind, keys } = list.dataset;
+  if (list.dataset.only === "devices" && !event.device) return false;
   if (keys !== undefined) return keys.split("\n").includes(event.device);
   if (device && event.device !== device) return false;
   if (kind && event.kind !== kind) return false;

@@ -211,6 +211,17 @@ def test_the_hub_shows_its_threads_and_where_one_is(api: httpx.Client) -> None:
     assert api.get("/health/ready").json()["live"] is True  # with a login the probe says more
 
 
+def test_a_picture_is_shown_as_what_it_is(api: httpx.Client, hub: WebHub) -> None:
+    name = f"2026/11/24/{'ab' * 32}.png"
+    file = hub.folder / "state" / "images" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"\x89PNG\r\n\x1a\n...")
+    answer = api.get(f"/api/snapshots/{name}")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    assert answer.content == file.read_bytes()
+    assert api.get(f"/api/snapshots/{name.replace('ab', 'cd')}").status_code == 404
+
+
 def test_prometheus_gets_its_figures_with_a_token_and_nobody_without(api: httpx.Client, hub: WebHub) -> None:
     answer = api.get("/metrics")
     assert answer.status_code == 200

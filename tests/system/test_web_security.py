@@ -329,6 +329,15 @@ def test_open_streams_do_not_hold_up_the_stop(tmp_path: Path) -> None:
         assert "Did not stop in time" not in hub.program.output
 
 
+def test_a_login_ends_with_its_time_and_with_a_rest(tmp_path: Path) -> None:
+    for number, settings in enumerate(({"WEB_SESSION_HOURS": "0.0006"}, {"WEB_IDLE_HOURS": "0.0003"})):
+        with web_hub(tmp_path / f"{number}", env=settings) as hub, hub.set_up() as browser:
+            began = time.monotonic()
+            while browser.get("/api/me").status_code == 200:  # the rest counts from the last note of a visit, not from each
+                assert time.monotonic() - began < 10
+            assert browser.get("/").headers["location"] == "/login"
+
+
 def test_half_a_request_holds_its_place_for_seconds_only(hub: WebHub) -> None:
     with socket.create_connection((urlsplit(hub.address).hostname, urlsplit(hub.address).port)) as half_open:
         half_open.sendall(b"GET /login HTTP/1.1\r\nHost: loc")

@@ -70,7 +70,8 @@ class Serving(uvicorn.Server):
             timeout_keep_alive=KEEP_ALIVE_S,
             backlog=BACKLOG,
         )
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        # At WARNING it tells of every request that is none: whoever scans ports would fill the log.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         try:
             config.load()
         except OSError as error:

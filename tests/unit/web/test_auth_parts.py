@@ -53,6 +53,16 @@ def test_who_gets_it_right_starts_anew_and_the_memory_is_bounded() -> None:
     assert len(attempts._records) <= MOST_REMEMBERED
 
 
+def test_who_has_one_account_cannot_buy_tries_at_others_with_it() -> None:
+    attempts = Attempts()
+    for number in range(FREE_PER_ADDRESS + 1):
+        attempts.begin("10.0.0.1", f"user{number}", 0.0)
+    now = 1.0
+    attempts.begin("10.0.0.1", "own", now)
+    attempts.succeeded("10.0.0.1", "own")
+    _refused(attempts, "10.0.0.1", "another", now)
+
+
 @pytest.mark.parametrize("password", ["short", "aaaaaaaaaaaa", "password1234", "1234567890", "ada12345678", "x" * 300])
 def test_passwords_that_are_tried_first_are_not_taken(password: str) -> None:
     with pytest.raises(ProblemError) as refused:

@@ -178,6 +178,8 @@ def _params(operation: Operation, request: Request) -> Any:
     fields = operation.params.__struct_fields__
     given: dict[str, object] = {name: value for name, value in request.query_params.items() if name in fields}
     given.update(request.path_params)
+    if any("\0" in value for value in given.values() if isinstance(value, str)):
+        raise ProblemError(400, "A parameter has a NUL character in it.")
     try:
         return msgspec.convert(given, operation.params, strict=False)
     except msgspec.ValidationError as error:
@@ -189,6 +191,8 @@ def _body(request: Request, raw: bytes, decoder: msgspec.json.Decoder[Any]) -> A
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ProblemError(415, "The body has to be JSON: Content-Type: application/json.")
+    if b"\\u0000" in raw:  # PostgreSQL keeps no such text
+        raise ProblemError(422, "The body has a NUL character in it.")
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:

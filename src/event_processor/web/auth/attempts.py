@@ -63,7 +63,8 @@ class Attempts:
         record = self._records.get(by_address)
         if record is not None:
             record.failures = max(0, record.failures - 1)
-            record.until = 0.0
+            if record.failures <= FREE_PER_ADDRESS:  # else who has one account could go on guessing at others
+                record.until = 0.0
 
     def wrong_token(self, address: str, now: float) -> None:
         """A token from there was wrong. One that is right is let in all the same: 256 random bits are not guessed, and who

@@ -26,6 +26,7 @@ from pylib.app import ZmqRelay
 from pylib.brokers.identity import new_id
 from pylib.errors import ConfigError, PylibError
 from pylib.runtime.loop import Loop, Timer
+from pylib.runtime.receipts import Receipt
 from pylib.zmq import URL_WORKER_APP
 
 __all__ = ["URL_STORE", "EventProcessor"]
@@ -94,25 +95,51 @@ class EventProcessor(ZmqRelay):
         """What the brokers have kept arrives now. Any thread; only the first time counts."""
         loop = self._loop
         if loop is not None:
-            loop.post(lambda: self._catch_up(loop))
+            loop.post(lambda: loop.call_later(BACKLOG, self._caught_up))
 
     def ask(self, request: Request) -> Future[Evaluation]:
-        """Have something done, soon; the evaluation says what became of it. Any thread.
+        """Have something done, soon; the evaluation says what became of it, once that is stored. Any thread.
 
         Fails with ``PylibError`` where the hub is not running, or the request was asked before under this id.
         """
+        future: Future[Evaluation] = Future()
+        loop = self._loop
+        if loop is None:
+            future.set_exception(PylibError("the hub is not running yet"))
+        else:
+            loop.post(lambda: self._answer(request, future))
+        return future
 
-        def do() -> Evaluation:
-            answers = []
+    def _answer(self, request: Request, future: Future[Evaluation]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        answer: Evaluation | None = None
+        try:
             for outcome in self._asked(request):
-                self._send((outcome,))
-                answers += [one for one in outcome.evaluations if outcome.cause == request.id and not one.rule]
+                answers = [one for one in outcome.evaluations if outcome.cause == request.id and not one.rule]
+                if not answers:
+                    self._send((outcome,))
+                    continue
+                answer = answers[0]
+                self._tell(outcome)
+                self._sink.send_enclosed(outcome, self._answering(future, answer))
             self._arm()
-            if not answers:
+            if answer is None:
                 raise PylibError(f"{request.id} was asked before, and done once")
-            return answers[0]
+        except Exception as error:  # it is the asker's
+            if not future.done():
+                future.set_exception(error)
 
-        return self._on_loop(do)
+    def _answering(self, future: Future[Evaluation], answer: Evaluation) -> Receipt:
+        """A receipt that gives the answer when the outcome that it travels with is stored, and what it sends is on its way."""
+
+        def settled(receipt: Receipt) -> None:
+            if receipt.error is None:
+                future.set_result(answer)
+            else:
+                future.set_exception(PylibError("the hub ends, and what was asked for may not have been stored"))
+
+        return self.runtime.receipts.open(settled, label="a request")
 
     def reload(self, book: Rulebook) -> Future[Outcome]:
         """Go on with other rules, soon. What rules have begun that are in both goes on. Any thread; fails as ``ask`` does."""
@@ -270,10 +297,6 @@ class EventProcessor(ZmqRelay):
         self._send(self._scheduled(self._timetable.reconcile(None, now), now))
         if self._loop is not None:
             self._loop.call_later(CATCH_UP, self._caught_up)
-
-    def _catch_up(self, loop: Loop) -> None:
-        if self._catching_up:
-            loop.call_later(BACKLOG, self._caught_up)
 
     def _caught_up(self) -> None:
         if self._catching_up:

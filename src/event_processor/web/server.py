@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from event_processor.settings import WebSection
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from event_processor.web.auth.service import Auth
     from event_processor.web.context import HubContext
     from event_processor.web.problems import ProblemError
 
@@ -41,6 +43,9 @@ HEAD_WITHIN_S: Final = 5.0
 BACKLOG: Final = 128
 GRACE: Final = 0.05
 """Seconds at the stop in which answers under way may end by themselves."""
+
+LOOK_AGAIN_S: Final = 3.0
+"""Seconds after which a store that could not be read is asked again whether anybody has an account."""
 
 RESTARTS: Final = RestartPolicy(limit=5, within=60.0)
 
@@ -177,13 +182,26 @@ class WebServer(AppThread):
             await serving.open()
             try:
                 log.info("The dashboard is at %s.", self.address)
-                await app.state.auth.begin(self.address)
+                await self._begin(app.state.auth, self._ending)
                 await self._ending.wait()
             finally:
                 context.close()
                 await serving.close()
         finally:
             context.close()
+
+    async def _begin(self, auth: Auth, ending: asyncio.Event) -> None:
+        """See whether anybody has an account, as soon as the store can be read."""
+        from event_processor.web.problems import ProblemError
+
+        while not ending.is_set():
+            try:
+                await auth.begin(self.address)
+                return
+            except ProblemError as error:
+                log.debug("whether anybody has an account cannot be seen yet: %s", error)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(ending.wait(), LOOK_AGAIN_S)
 
     def _finish(self, seconds: float) -> None:
         loop = self._loop

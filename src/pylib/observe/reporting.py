@@ -53,8 +53,8 @@ def configure_reporting(dsn: str | None = None) -> bool:
             shutdown_timeout=0,
             before_send=_filter(known_secrets(app_config)),
             before_breadcrumb=lambda crumb, hint: cast("Breadcrumb", scrub_report(crumb)),
-            # The supervisor tells of a thread's death itself, with its fate: one report is enough. And a program's arguments may
-            # hold addresses with passwords.
+            # The supervisor tells of a thread's death itself, with its fate: one report is enough. And the arguments
+            # of a program may hold addresses with passwords.
             disabled_integrations=[ThreadingIntegration, ArgvIntegration],
             integrations=[AtexitIntegration(callback=lambda pending, timeout: None)],
         )

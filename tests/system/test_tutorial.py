@@ -29,7 +29,8 @@ def newcomer(tmp_path: Path) -> Iterator[Reader]:
     reader.close()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_what_the_tutorial_says_happens(newcomer: Reader, tmp_path: Path) -> None:
     """All but the installation: this environment's programs stand in for it."""
     programs = tmp_path / "home-venv" / "bin"

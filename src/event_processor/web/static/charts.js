@@ -29,7 +29,7 @@ async function draw(element) {
     width: element.clientWidth,
     height: 270,
     tzDate: (at) => window.uPlot.tzDate(new Date(at * 1000), zone || "UTC"),
-    scales: { x: range ? { time: true, range: () => range } : { time: true }, y: style === "bars" ? { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } : {} },
+    scales: { x: range ? { time: true, range: () => range } : { time: true }, y: { range: (_, low, high) => (style === "bars" ? [0, high > 0 ? high * 1.08 : 1] : low === high ? [low - 1, high + 1] : window.uPlot.rangeNum(low, high, 0.1, true)) } },
     axes: [{ ...axis, values: written, space: 56 }, { ...axis, size: 64 }],
     series: [{ label: "time", value: "{D} {MMM} {YYYY} {HH}:{mm}" }, {
       label: unit ? `${label} (${unit})` : label,

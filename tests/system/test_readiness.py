@@ -37,6 +37,8 @@ PATIENCE = 40.0
 #: What is promised of a broker that does not answer any more: noticed within 7 s. The rest is this machine's.
 NOTICED = 10.0
 DISK = "4m"
+#: Seconds that a stop may take here: how long it takes is another test's.
+STOP = 5.0
 
 
 def until(health: Callable[[], Health], wanted: Callable[[Health], bool], timeout: float = PATIENCE) -> Health:
@@ -101,7 +103,7 @@ def house(
     mqtt, amqp = FaultProxy.before(mosquitto.url), FaultProxy.before(rabbitmq.address)
     with mqtt, amqp:
         yield House(runtime, tmp_path, mqtt, amqp, monkeypatch)
-        assert runtime.stop() == []
+        assert runtime.stop(STOP) == []
 
 
 def breaks_and_heals(house: House, part: str, break_it: Callable[[], object], mend_it: Callable[[], object]) -> Problem:
@@ -186,7 +188,7 @@ def test_a_disk_that_is_full_is_named(
 
         problem = breaks_and_heals(house, "store", fill, filler.unlink)
         assert "full" in problem.what
-        assert runtime.stop() == []
+        assert runtime.stop(STOP) == []
 
 
 def test_a_thread_that_dies_is_named_until_it_runs_again(runtime: Runtime) -> None:
@@ -210,7 +212,7 @@ def test_a_thread_that_dies_is_named_until_it_runs_again(runtime: Runtime) -> No
     assert before <= found.problems[0].since <= time.time()
     assert again.wait(PATIENCE)
     until(health, is_ready)
-    assert runtime.stop() == []
+    assert runtime.stop(STOP) == []
 
 
 def test_a_thread_that_hangs_is_named_and_only_a_restart_helps(runtime: Runtime, mosquitto: Mosquitto) -> None:

@@ -39,8 +39,8 @@ from pylib.testing.mosquitto import Mosquitto
 
 LATCH_S, COUNT_WITHIN_S, FOR_S, DELAY_S, QUEUED_S = 1.0, 2.0, 0.7, 0.5, 0.15
 PATIENCE = 60.0
-# A message and a timer that meet within this time may go either way.
-LATE_S = 0.25
+# Seconds that a timer may wait: at a start for what the brokers kept, and on a busy machine.
+LATE_S = 2.0
 # The causes of timers; other rows without an event are of starts and of what is known of devices.
 TIMERS = re.compile("[0-9a-f]{24}")
 

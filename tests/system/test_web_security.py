@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import pyotp
 import pytest
 
 from pylib.testing.certificates import CertificateAuthority
@@ -264,28 +265,32 @@ def test_too_large_a_body_is_refused_before_it_is_read(hub: WebHub, admin: httpx
     assert admin.put("/api/rules-file", content=b"x" * 5_000_000, headers=headers).status_code == 413
 
 
+def _log_in_with(hub: WebHub, name: str, code: str) -> int:
+    """Log in with the password and a code; the status of the second step."""
+    with hub.browser() as browser:
+        csrf = csrf_of(browser, "/login")
+        asked = browser.post("/login", data={"name": name, "password": PASSWORD, "csrf": csrf})
+        ticket = asked.text.partition('name="ticket" value="')[2].partition('"')[0]
+        assert ticket
+        assert browser.get("/api/me").status_code == 401  # the password alone is no login
+        return browser.post("/login", data={"ticket": ticket, "code": code, "csrf": csrf}).status_code
+
+
 def test_a_second_factor_is_asked_for_and_each_code_works_once(hub: WebHub, admin: httpx.Client) -> None:
-    import pyotp
-
-    from event_processor.store.database import make_engine, parse_url
-    from event_processor.store.tables import users
-
     _user(admin, "tom", "viewer")
-    secret = pyotp.random_base32()
-    engine = make_engine(parse_url(hub.folder / "state" / "hub.db"))
-    with engine.begin() as connection:
-        connection.execute(users.update().where(users.c.name == "tom").values(totp_secret=secret))
-    engine.dispose()
-    code = pyotp.TOTP(secret).now()
-    for number, (given, status) in enumerate((("000000", 403), (code, 303), (code, 403))):
-        with hub.browser() as tom:
-            csrf = csrf_of(tom, "/login")
-            asked = tom.post("/login", data={"name": "tom", "password": PASSWORD, "csrf": csrf})
-            assert asked.status_code == 200
-            ticket = asked.text.partition('name="ticket" value="')[2].partition('"')[0]
-            assert tom.get("/api/me").status_code == 401  # the password alone is no login
-            answer = tom.post("/login", data={"ticket": ticket, "code": given, "csrf": csrf})
-            assert answer.status_code == status, (number, answer.text[:500])
+    with hub.log_in("tom") as tom:
+        assert _change(tom, "POST", "/settings/totp", password="not his password").status_code == 403
+        secret = _change(tom, "POST", "/settings/totp", password=PASSWORD).json()["secret"]
+        assert _change(tom, "POST", "/settings/totp/confirm", code="000000").status_code == 422
+        first = pyotp.TOTP(secret).now()
+        recovery = _change(tom, "POST", "/settings/totp/confirm", code=first).json()["recovery_codes"]
+    following = pyotp.TOTP(secret).at(int(time.time()) + 30)
+    assert [_log_in_with(hub, "tom", code) for code in ("000000", first, following)] == [403, 403, 303]
+    assert [_log_in_with(hub, "tom", code) for code in (following, recovery[0], recovery[0])] == [403, 303, 403]
+    for text in (hub.program.output, admin.get("/api/users").text, admin.get("/api/audit").text):
+        assert secret not in text
+    with hub.program_with(token_for(admin, "admin")) as program:  # a stolen token cannot lock its owner out
+        assert program.post("/settings/totp", json={"password": PASSWORD}).status_code == 403
 
 
 @pytest.mark.parametrize("evil", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{7*7}}'\"</script>"])
@@ -343,6 +348,16 @@ def test_half_a_request_holds_its_place_for_seconds_only(hub: WebHub) -> None:
         half_open.sendall(b"GET /login HTTP/1.1\r\nHost: loc")
         half_open.settimeout(25)
         assert half_open.recv(1000) == b""
+
+
+def test_a_certificate_that_cannot_be_used_is_said_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "bad.pem").write_text("no certificate")
+    web = f"\n[web]\nenabled = yes\nport = 0\ntls_cert = {tmp_path}/bad.pem\ntls_key = {tmp_path}/bad.pem\n"
+    (tmp_path / "app.conf").write_text(APP_CONF + web)
+    env = {"APP_CONFIG": str(tmp_path / "app.conf"), "PYTHONPATH": str(SOURCE), "STATE_DIRECTORY": str(tmp_path / "state")}
+    with run_program([sys.executable, "-m", "event_processor.cli", "demo"], env=env, folder=tmp_path) as program:
+        assert program.wait(timeout=20) == 1
+        assert "tls_cert and tls_key" in program.output.strip().splitlines()[-1]
 
 
 def test_over_tls_cookies_and_headers_say_so(tmp_path: Path, certificate_authority: CertificateAuthority) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -58,7 +59,14 @@ def installed() -> bool:
 
 
 def listen(settings: WebSection) -> socket.socket:
-    """Open the door. Raises ``ConfigError`` where somebody else has it."""
+    """Open the door. Raises ``ConfigError`` where somebody else has it, or where the certificate cannot be used."""
+    if settings.tls_cert is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigError(
+                f"The dashboard's certificate cannot be used ({error}): look at [web] tls_cert and tls_key."
+            ) from None
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]

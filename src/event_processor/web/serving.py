@@ -12,7 +12,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from event_processor.settings import WebSection
 from event_processor.web.server import BACKLOG, GRACE, HEAD_WITHIN_S, KEEP_ALIVE_S, MOST_CONNECTIONS
-from pylib.errors import ConfigError
 
 __all__ = ["Serving"]
 
@@ -48,10 +47,7 @@ class _Patience(H11Protocol):
 
 
 class Serving(uvicorn.Server):
-    """One server on one listening socket. For one loop.
-
-    :raises ConfigError: a TLS file cannot be used.
-    """
+    """One server on one listening socket. For one loop."""
 
     def __init__(self, app: ASGIApp, settings: WebSection, listener: socket.socket) -> None:
         config = uvicorn.Config(
@@ -72,10 +68,7 @@ class Serving(uvicorn.Server):
         )
         # At WARNING it tells of every request that is none: whoever scans ports would fill the log.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-        try:
-            config.load()
-        except OSError as error:
-            raise ConfigError(f"The dashboard's certificate ([web] tls_cert, tls_key) cannot be used: {error}.") from None
+        config.load()
         super().__init__(config)
         self.lifespan = config.lifespan_class(config)
         self._listener = listener

@@ -369,7 +369,7 @@ def _compare_state(engine: Engine, state: Mapping[tuple[str, str], object], foun
 def _by_hand(rows: Sequence[Any], steps: Sequence[Any], found: Found) -> None:
     """Latch, count and ``for`` once more, in a few lines that share nothing with the engine."""
     fired: Counter[str] = Counter()
-    latched, times = -1e9, list[float]()
+    latched, times, late = -1e9, list[float](), 0
     since: float | None = None
     for row in rows:
         if row.kind != "input":
@@ -385,11 +385,13 @@ def _by_hand(rows: Sequence[Any], steps: Sequence[Any], found: Found) -> None:
                 since = row.at
             elif not row.active and since is not None:
                 fired["held"] += row.at - since >= FOR_S
+                # It came before the time was up, and was decided on after that: at a start a timer waits for such.
+                late += row.at - since >= FOR_S > msgspec.json.decode(row.body)["created_at"] - since
                 since = None
     fired["held"] += since is not None
     sent = Counter(step.output for step in steps)
     for output, count in fired.items():
-        if sent[output] != count:
+        if not count - (late if output == "held" else 0) <= sent[output] <= count:
             found.wrong.append(f"{output} was set off {sent[output]} times, should have been {count} times")
 
 

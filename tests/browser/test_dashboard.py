@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+import pyotp
 import pytest
 from axe_core_python.selenium import Axe  # type: ignore[import-untyped]  # it has no types
 
@@ -138,6 +139,60 @@ def test_a_thread_that_was_killed_stands_out_with_its_error_and_recovers_on_the_
     assert ".py" in page.text("#stack pre"), "its stack"
 
 
+def test_a_second_factor_is_scanned_put_in_force_asked_for_at_the_login_and_taken_away(page: Browser, house: House) -> None:
+    page.open("/settings")
+    page.driver.execute_script("document.querySelectorAll('details').forEach(each => each.open = true)")
+    page.write("#offer-password", PASSWORD)
+    page.press("form[data-show='#offer'] button")
+    page.until(lambda: page.text("[data-field=secret]"), "the secret is shown")
+    assert page.driver.execute_script("return document.querySelector('#offer img').naturalWidth") > 0, "and drawn"
+    app = pyotp.TOTP(page.text("[data-field=secret]"))
+    page.write("#totp-code", app.now())
+    page.press("form[data-show='#codes'] button")
+    page.until(lambda: page.text("[data-lines=recovery_codes]"), "the recovery codes are shown")
+    recovery = page.text("[data-lines=recovery_codes]").split()[0]
+    page.press("form[action='/logout'] button")
+    page.write("#name", "ada")
+    page.write("#password", PASSWORD)
+    page.press("button.primary")
+    page.sees("six digits")
+    page.write("#code", "no code")
+    page.press("button.primary")
+    page.sees("wrong")
+    page.write("#code", recovery)
+    page.press("button.primary")
+    page.until(lambda: page.text("h1") == "Home", "the home page comes")
+
+    page.open("/settings")
+    page.driver.execute_script("document.querySelectorAll('details').forEach(each => each.open = true)")
+    page.write("#token-name", "the thermostat")
+    page.press("form[data-show='#token'] button")
+    page.until(lambda: page.text("#token [data-field=token]"), "the token is shown")
+    page.write("#totp-password", PASSWORD)
+    page.press("form[data-api='DELETE /settings/totp'] button")
+    page.until(lambda: page.all("#offer-password"), "it is taken away")
+    page.sees("the thermostat")
+
+
+def test_names_topics_and_values_from_outside_are_text_on_every_page(page: Browser, house: House) -> None:
+    nasty = "<img src=x onerror=window.hit=1><script>window.hit=1</script>"
+    device = {"identifiers": ["nasty"], "name": nasty, "suggested_area": nasty}
+    config = {"name": None, "unique_id": "nasty", "state_topic": "nasty/<b>", "device": device, "unit_of_measurement": nasty}
+    page.open("/")
+    house.publish("homeassistant/sensor/nasty/config", config, retain=True)
+    house.publish("nasty/<b>", nasty, retain=True)
+    page.sees(nasty, "#rooms")
+    for path in ("/", "/devices", "/devices/nasty", "/events"):
+        page.open(path)
+        page.sees(nasty)
+        house.publish("nasty/<b>", nasty + path)
+        page.sees(nasty[:20])
+        assert page.driver.execute_script("return window.hit") is None
+        assert page.all("main img[src=x], main script") == []
+    house.publish("homeassistant/sensor/nasty/config", "", retain=True)
+    assert [line for line in page.wrong() if "script" in line.lower()] == []
+
+
 def test_a_page_says_when_the_hub_is_away(page: Browser) -> None:
     page.open("/")
     page.reachable(False)
@@ -157,7 +212,8 @@ def test_everything_can_be_reached_with_the_keyboard_and_the_look_is_kept(page: 
 
     page.open("/")
     page.one("body").send_keys(Keys.TAB)
-    assert page.driver.switch_to.active_element.text == "Skip to the content"
+    seen = "const e = document.activeElement; return e.matches('.skip') && e.getBoundingClientRect().top >= 0"
+    page.until(lambda: page.driver.execute_script(seen), "the first stop is the way to the content, and it is seen")
     page.press("#theme")
     assert page.driver.execute_script("return document.documentElement.dataset.theme") == "dark"
     page.open("/events")

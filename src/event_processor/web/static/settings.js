@@ -24,7 +24,6 @@ async function explain(answer) {
 
 function show(place, answer) {
   for (const part of place.querySelectorAll("[data-field]")) part.textContent = answer[part.dataset.field];
-  for (const part of place.querySelectorAll("[data-value]")) part.value = answer[part.dataset.value] ?? "";
   for (const part of place.querySelectorAll("[data-lines]")) part.textContent = answer[part.dataset.lines].join("\n");
   for (const part of place.querySelectorAll("[data-svg]")) part.src = "data:image/svg+xml," + encodeURIComponent(answer[part.dataset.svg]);
   place.hidden = false;

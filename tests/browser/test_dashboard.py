@@ -175,9 +175,9 @@ def test_a_second_factor_is_scanned_put_in_force_asked_for_at_the_login_and_take
 
 
 def test_names_topics_and_values_from_outside_are_text_on_every_page(page: Browser, house: House) -> None:
-    nasty = "<img src=x onerror=window.hit=1><script>window.hit=1</script>"
+    nasty = "<img src=x onerror=window.hit=1>"
     device = {"identifiers": ["nasty"], "name": nasty, "suggested_area": nasty}
-    config = {"name": None, "unique_id": "nasty", "state_topic": "nasty/<b>", "device": device, "unit_of_measurement": nasty}
+    config = {"name": None, "unique_id": "nasty", "state_topic": "nasty/<b>", "device": device}
     page.open("/")
     house.publish("homeassistant/sensor/nasty/config", config, retain=True)
     house.publish("nasty/<b>", nasty, retain=True)
@@ -186,7 +186,7 @@ def test_names_topics_and_values_from_outside_are_text_on_every_page(page: Brows
         page.open(path)
         page.sees(nasty)
         house.publish("nasty/<b>", nasty + path)
-        page.sees(nasty[:20])
+        page.sees(nasty + path)
         assert page.driver.execute_script("return window.hit") is None
         assert page.all("main img[src=x], main script") == []
     house.publish("homeassistant/sensor/nasty/config", "", retain=True)

@@ -94,10 +94,16 @@ def run(
             for hub in (pair.active, pair.waiting):
                 if not hub.running:
                     raise SystemExit(f"A hub ended by itself:\n{hub.output}")
+            epoch, _ = _progress(database)
             began = time.monotonic()
             pair.kill_active()
-            before = _last(database)
-            while _last(database) == before:
+            before: int | None = None
+            while True:
+                now, last = _progress(database)
+                if before is not None and last > before:
+                    break
+                if before is None and now != epoch:
+                    before = last  # from here on only the other hub writes
                 if time.monotonic() - began > PATIENCE:
                     raise SystemExit(f"Nobody took over:\n{pair.active.output}")
                 pause.wait(0.02)
@@ -124,12 +130,14 @@ def run(
         receivers.stop()
 
 
-def _last(database: str) -> int:
-    """The number of the last event that was decided: nobody but the active hub writes one."""
+def _progress(database: str) -> tuple[str, int]:
+    """How often a hub has taken over, and the number of the last report that was decided on."""
     reader = Reader(database)
     try:
         with reader.connect() as connection:
-            return connection.execute(select(func.max(t.events.c.id))).scalar() or 0
+            epoch = connection.execute(select(t.meta.c.value).where(t.meta.c.key == "epoch")).scalar() or ""
+            last = connection.execute(select(func.max(t.events.c.id)).where(t.events.c.kind == "input")).scalar() or 0
+            return epoch, last
     finally:
         reader.close()
 

@@ -11,13 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from event_processor.domain import rule_file
-from event_processor.domain.engine import Engine
-from event_processor.domain.events import Event
-from event_processor.domain.outcome import Change
-from event_processor.domain.registry import Registry
-from event_processor.domain.replay import Report, replay
-from event_processor.domain.rulebook import Rulebook
 from event_processor.domain.rules import Delay, DeviceCommand, Notify, Rule, SetMode, SetOff, Trigger
+from event_processor.web.api.rules import try_rules
 from event_processor.web.auth import context_of, require
 from event_processor.web.auth.current import record, unrecorded
 from event_processor.web.context import HubContext
@@ -27,8 +22,6 @@ from event_processor.web.problems import ProblemError
 
 __all__ = ["rule", "rule_check", "rule_list", "rule_save", "rule_text", "rule_try"]
 
-MOST_TRIED: Final = 20_000
-"""Events that a try goes through, the latest."""
 MOST_DRAWN: Final = 60
 """Rules in the drawing; the list below it has them all."""
 TRY_DAYS: Final = (1, 7, 30)
@@ -148,27 +141,13 @@ async def rule_try(request: Request) -> Response:
     form = await request.form(max_fields=10, max_part_size=rule_file.MOST_BYTES)
     text = str(form.get("text", "")).replace("\r\n", "\n")
     days = next((each for each in TRY_DAYS if str(each) == form.get("days")), TRY_DAYS[0])
-    problems = await context.read(_check, context, text)
-    if any(each.severity == "error" for each in problems):
-        return fragment(request, "rules_try.html", {"report": None})
-    report = await context.read(_try, context, text, context.now() - days * 86_400.0)
-    return fragment(request, "rules_try.html", {"report": report})
-
-
-def _try(context: HubContext, text: str, since: float) -> Report:
-    registry = [Change("device", k, v) for k, v in context.reader.state("device").items()]
-    registry += [Change("entity", k, v) for k, v in context.reader.state("entity").items()]
-
-    def engine(book: Rulebook) -> Engine:
-        known = Registry()
-        known.restore(registry)
-        return Engine(book, known)
-
-    stored = [each for each in context.reader.iter_events(since) if isinstance(each.event, Event)][-MOST_TRIED:]
-    old = context.rules.compile(rule_file.load(context.rules.read().text))
-    new = context.rules.compile(rule_file.load(text))
-    told = [(each.cause, each.at, each.event) for each in stored if each.event is not None]
-    return replay(told, engine(old), engine(new), until=context.now())
+    try:
+        report = await context.read(try_rules, context, text, context.now() - days * 86_400.0, None)
+    except ProblemError as error:
+        if error.status != 422:
+            raise
+        return fragment(request, "rules_try.html", {"report": None, "wrong": error.problem.detail})
+    return fragment(request, "rules_try.html", {"report": report, "wrong": ""})
 
 
 def _check(context: HubContext, text: str) -> list[rule_file.Problem]:

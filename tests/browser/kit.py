@@ -130,6 +130,16 @@ class House:
             channel.confirm_delivery()
             channel.basic_publish("browser_home", key, body, pika.BasicProperties(content_type="application/json"))
 
+    @contextmanager
+    def without_rabbitmq(self) -> Iterator[None]:
+        """The broker is away, and comes back at the same address."""
+        port = self.amqp.port
+        self.amqp.close()
+        try:
+            yield
+        finally:
+            self.amqp = self._stack.enter_context(AmqpBroker(port=port))
+
     def kill_victim(self) -> None:
         """Have the hub's thread ``Victim`` die."""
         (self.folder / "victim").write_bytes(b"")

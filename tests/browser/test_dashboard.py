@@ -193,6 +193,18 @@ def test_names_topics_and_values_from_outside_are_text_on_every_page(page: Brows
     assert [line for line in page.wrong() if "script" in line.lower()] == []
 
 
+def test_every_page_says_that_a_broker_is_away_and_since_when_and_that_line_goes_by_itself(
+    page: Browser, house: House
+) -> None:
+    page.open("/devices")
+    assert page.text("#banners") == ""
+    with house.without_rabbitmq():
+        page.sees("not connected", "#banners")
+        page.sees("RabbitMQ", "#banners")
+        assert page.all("#banners time[datetime]"), "it says since when"
+    page.until(lambda: page.text("#banners") == "", "the line is gone", seconds=30)
+
+
 def test_a_page_says_when_the_hub_is_away(page: Browser) -> None:
     page.open("/")
     page.reachable(False)

@@ -371,6 +371,10 @@ def _agree(ours: object, theirs: object) -> bool:
     that was due while the hub was down rings when it is back."""
     if isinstance(ours, float) and isinstance(theirs, float):
         return abs(ours - theirs) <= LATE_S
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(_agree(value, theirs[key]) for key, value in ours.items())
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(_agree, ours, theirs))
     return ours == theirs
 
 

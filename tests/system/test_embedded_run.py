@@ -71,7 +71,7 @@ def test_make_run_starts_without_any_broker_and_what_it_says_to_type_reaches_the
 def test_make_run_says_last_where_the_dashboard_is_and_its_home_sets_the_rules_off(
     bare: dict[str, str], tmp_path: Path
 ) -> None:
-    with python(str(RUN), "--speed", "2000", env=bare, folder=tmp_path) as run:
+    with python(str(RUN), "--speed", "1000", env=bare, folder=tmp_path) as run:
         address = run.wait_for(DASHBOARD, timeout=60)[1]
         # Nothing that the launcher says comes after it.
         assert [line for line in run.output.splitlines() if line.lstrip().startswith("run |")][-1].endswith(")")

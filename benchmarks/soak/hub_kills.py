@@ -3,7 +3,7 @@
     python benchmarks/soak/hub_kills.py [--kills 50] [--rate 60] [--seed 1]
 
 Every timer, latch and mode has to be as if the hub had never been killed, no command may be lost, and a repeated one has to
-have the id of the first. ``_hub_world.py`` says how that is found out.
+have the id of the first. ``_hub_verdict.py`` says how that is found out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.soak._hub_world import PATIENCE, Found, Receivers, Sensors, configure, settled, verify
+from benchmarks.soak._hub_verdict import Found, settled, verify
+from benchmarks.soak._hub_world import PATIENCE, Receivers, Sensors, configure
 from pylib.testing.mosquitto import Mosquitto
 from pylib.testing.processes import Program, run_program
 from pylib.testing.rabbitmq import RabbitMQ

@@ -3,7 +3,7 @@
     python benchmarks/soak/hub_takeover.py [--kills 10] [--rate 60] [--nodes 1] [--seed 1]
 
 The other one has to decide within five seconds, no event may be left undecided, and none decided twice with effect. The one
-that was killed is started again, as the one that stands by. ``_hub_world.py`` says how the decisions are checked.
+that was killed is started again, as the one that stands by. ``_hub_verdict.py`` says how the decisions are checked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from sqlalchemy import func, select
 
-from benchmarks.soak._hub_world import PATIENCE, Found, Receivers, Sensors, configure, settled, verify
+from benchmarks.soak._hub_verdict import Found, settled, verify
+from benchmarks.soak._hub_world import PATIENCE, Receivers, Sensors, configure
 from event_processor.store import tables as t
 from event_processor.store.reader import Reader
 from pylib.testing.cluster import RabbitCluster

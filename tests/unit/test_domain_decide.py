@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from event_processor.domain.actions import Command, Control, control_payload, expires_at, remaining_s
-from event_processor.domain.decide import MeterLimits, Policy, Reason, decide
-from event_processor.domain.devices import Device, enabled, liveness, seen, silent
 from event_processor.domain.events import Event
 from event_processor.domain.links import check_topic, compile_links, make_output
+from event_processor.domain.policy import MeterLimits, Policy
 from pylib.errors import ConfigError
+from tests.unit.first_decision import Device, Reason, decide, enabled, liveness, seen, silent
 
 NOW = 1_700_000_000.0
 DOOR = Event(device="Front Door", kind="input", type="contact", active=True, created_at=NOW, source="mqtt", topic="sensor/x")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from event_processor.domain.decide import MeterLimits
+from event_processor.domain.policy import MeterLimits
 from event_processor.settings import HubSettings, load
 from pylib.config import AppConfig
 from pylib.errors import ConfigError
@@ -126,7 +126,7 @@ def test_a_link_may_hold_the_command_itself(tmp_path: Path) -> None:
 def test_importing_the_package_or_its_domain_loads_no_broker_client_and_no_pydantic() -> None:
     code = (
         "import sys, event_processor; assert not [m for m in sys.modules if m.startswith('event_processor.')];"
-        "import event_processor.domain.decide, event_processor.domain.sensors, event_processor.domain.bodies;"
+        "import event_processor.domain.engine, event_processor.domain.sensors, event_processor.domain.bodies;"
         "print([m for m in ('zmq', 'pika', 'paho', 'sqlite3', 'pydantic', 'logging') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

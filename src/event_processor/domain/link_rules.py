@@ -9,9 +9,9 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from event_processor.domain.decide import MeterLimits, Policy
 from event_processor.domain.events import Event
 from event_processor.domain.links import Output
+from event_processor.domain.policy import MeterLimits, Policy
 from event_processor.domain.rules import Rule, SetOff, Trigger
 
 __all__ = ["outputs_of_policy", "rules_of_policy"]

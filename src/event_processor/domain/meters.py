@@ -12,11 +12,11 @@ from typing import Final
 
 import msgspec
 
-from event_processor.domain.decide import MeterLimits
 from event_processor.domain.entities import CommandForm
 from event_processor.domain.events import Event
 from event_processor.domain.meter_periods import Added, spread
 from event_processor.domain.outcome import Change
+from event_processor.domain.policy import MeterLimits
 from pylib.errors import ConfigError
 
 __all__ = ["Measured", "Meter", "MeterState", "Reading", "adjust_register", "measure", "read_state", "set_register"]

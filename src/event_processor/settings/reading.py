@@ -16,11 +16,11 @@ from typing import TypeVar
 from pydantic import ConfigDict
 
 from event_processor.discovery.mappings import FreeMapping, free_mapping
-from event_processor.domain.decide import MeterLimits, Policy
 from event_processor.domain.link_rules import outputs_of_policy, rules_of_policy
 from event_processor.domain.links import Output, check_topic, compile_links, make_output
 from event_processor.domain.mapping import compile_mapping, without_covered
 from event_processor.domain.meters import Meter
+from event_processor.domain.policy import MeterLimits, Policy
 from event_processor.domain.rule_file import RuleFile
 from event_processor.domain.rule_file import load as load_rules
 from event_processor.domain.rules import Rule

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from event_processor.discovery.discovery import Discovery
 from event_processor.discovery.homeassistant.abbreviations import ENTITY
 from event_processor.discovery.mappings import free_mapping
-from event_processor.domain.decide import Policy, Reason, decide
 from event_processor.domain.links import Links
 from event_processor.domain.mapping import compile_mapping
 from event_processor.domain.outcome import Change
+from event_processor.domain.policy import Policy
 from event_processor.domain.registry import MOST_ENTITIES, Registry, changes_of
 from pylib.errors import ConfigError, DecodeError
 from tests.unit.discovery.conftest import House, only, values
+from tests.unit.first_decision import Reason, decide
 
 SENSOR = {
     "stat_t": "s",

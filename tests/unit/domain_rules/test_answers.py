@@ -8,17 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from event_processor.domain.actions import Command
-from event_processor.domain.decide import MeterLimits, Policy, decide
 from event_processor.domain.engine import Engine
 from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
 from event_processor.domain.explain import explain
 from event_processor.domain.link_rules import outputs_of_policy, rules_of_policy
 from event_processor.domain.links import compile_links, make_output
+from event_processor.domain.policy import MeterLimits, Policy
 from event_processor.domain.replay import replay
 from event_processor.domain.rule_checks import check_rule
 from event_processor.domain.rulebook import Rulebook, compile_rules
 from tests.unit.domain_rules.kit import START, House, rules_of, sent, verdict
+from tests.unit.first_decision import decide
 
 LAMP = make_output("lamp", topic="cmnd/lamp/POWER", payload="ON {value}", qos=2, retain=True)
 POLICY = Policy(

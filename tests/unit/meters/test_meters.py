@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_processor.domain.decide import MeterLimits, Policy, Reason, decide
 from event_processor.domain.events import Event
 from event_processor.domain.links import compile_links
 from event_processor.domain.meters import (
@@ -22,8 +21,10 @@ from event_processor.domain.meters import (
     read_state,
     set_register,
 )
+from event_processor.domain.policy import MeterLimits, Policy
 from event_processor.domain.sensors import from_mqtt
 from pylib.errors import ConfigError
+from tests.unit.first_decision import Reason, decide
 
 START = 1_790_000_000.0
 WATER = Meter(key="Water Meter", unit="l", most_per_minute=30)

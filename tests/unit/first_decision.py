@@ -1,24 +1,78 @@
-"""The decision: what an event sets off, and why, or why nothing.
+"""How the first hub decided: by links alone, without rules. The model that ``rules_of_policy`` has to agree with.
 
-    >>> decide(event, state, now, policy)
-    (Decision(reason=Reason.TRIGGERED, explanation="Front Door is active: siren", action=Control(...)),)
-
-Every event gets at least one decision, so "why did the siren not sound?" always has an answer.
+>>> decide(event, state, now, policy)
+(Decision(reason=Reason.TRIGGERED, explanation="Front Door is active: siren", action=Control(...)),)
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from event_processor.domain.actions import Action
-from event_processor.domain.devices import State
 from event_processor.domain.events import Event
-from event_processor.domain.links import Links
+from event_processor.domain.fields import Scalar
+from event_processor.domain.policy import Policy
 
-__all__ = ["Decision", "MeterLimits", "Policy", "Reason", "decide"]
+Liveness: TypeAlias = Literal["never", "alive", "silent"]
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One device: when it was first and last heard, what it said last, and whether it may set anything off."""
+
+    key: str
+    first_seen: float
+    last_seen: float
+    type: str = ""
+    value: Scalar = None
+    active: bool | None = None
+    enabled: bool = True
+
+
+State: TypeAlias = Mapping[str, Device]
+
+
+def seen(state: State, device: str, now: float, event: Event | None = None) -> Device:
+    """Return what is known of ``device`` after hearing it at ``now``; the owner of ``state`` stores it under its key.
+
+    With ``event`` its value and activity are taken over, unless it is a mere heartbeat. ``last_seen`` never decreases,
+    also where the clock is set back.
+    """
+    known = state.get(device)
+    value, active, kind = (None, None, "") if known is None else (known.value, known.active, known.type)
+    if event is not None:
+        kind = event.type or kind
+        if event.kind != "heartbeat":
+            value, active = event.value, event.active
+    return Device(
+        key=device,
+        first_seen=now if known is None else known.first_seen,
+        last_seen=now if known is None else max(now, known.last_seen),
+        type=kind,
+        value=value,
+        active=active,
+        enabled=known is None or known.enabled,
+    )
+
+
+def enabled(device: Device, allowed: bool) -> Device:
+    """Return ``device`` allowed, or not allowed, to set anything off."""
+    return msgspec.structs.replace(device, enabled=allowed)
+
+
+def liveness(device: Device | None, now: float, stale_after_s: float) -> Liveness:
+    """Say whether a device was heard within the last ``stale_after_s`` seconds."""
+    if device is None:
+        return "never"
+    return "silent" if now - device.last_seen > stale_after_s else "alive"
+
+
+def silent(state: State, now: float, stale_after_s: float) -> Iterator[Device]:
+    """Give the devices that have gone silent. Asked by a timer, so silence is noticed without the device's help."""
+    return (device for device in state.values() if liveness(device, now, stale_after_s) == "silent")
 
 
 class Reason(enum.Enum):
@@ -49,28 +103,6 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     explanation: str
     output: str = ""
     action: Action | None = None
-
-
-class MeterLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """A meter sets something off below ``low`` or above ``high``; 0 is a limit like any other, ``None`` is none.
-
-    ``of_minute`` compares what was metered in the last minute instead of the register; ``every_reading`` lets all pass.
-    """
-
-    low: float | None = None
-    high: float | None = None
-    of_minute: bool = False
-    every_reading: bool = False
-
-
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``app.conf`` says about deciding. ``meters`` is by device key in lower case; times are in seconds."""
-
-    links: Links
-    meters: Mapping[str, MeterLimits] = {}
-    disabled: frozenset[str] = frozenset()
-    max_event_age_s: float = 120.0
-    control_expiry_s: float = 90.0
 
 
 def decide(event: Event, state: State, now: float, policy: Policy) -> tuple[Decision, ...]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_processor.domain.actions import Command, Control, control_payload, expires_at, remaining_s
+from event_processor.domain.actions import Command, Control, control_payload, expires_at
 from event_processor.domain.events import Event
 from event_processor.domain.links import check_topic, compile_links, make_output
 from event_processor.domain.policy import MeterLimits, Policy
@@ -144,8 +144,6 @@ def test_an_action_expires_counted_from_its_creation() -> None:
     action = decide(_with(DOOR, created_at=NOW - 60), {}, NOW, POLICY)[0].action
     assert action is not None
     assert expires_at(action) == NOW + 90
-    assert remaining_s(action, NOW + 89) == 1
-    assert remaining_s(action, NOW + 91) == 0
 
 
 def test_the_control_body_names_the_input_and_the_output() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 import msgspec
@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from event_processor.domain.bodies import from_forwarded, from_rabbitmq, origin_of
-from event_processor.domain.events import Event, forwarded
+from event_processor.domain.events import Event
 from event_processor.domain.fields import MAX_NAME, number, timestamp, truth
-from event_processor.domain.sensors import from_mqtt, topic_base
+from event_processor.domain.sensors import from_mqtt
 from pylib.errors import DecodeError
 
 NOW = 1_700_000_000.0
@@ -70,6 +70,48 @@ ANYTHING = st.recursive(
 
 def _fields(**changes: object) -> dict[str, object]:
     return {**DOOR, **changes}
+
+
+def topic_base(topic: str) -> str:
+    """Return the first two levels of a topic, the name under which its message goes down the pipeline."""
+    return "/".join(topic.split("/")[:2])
+
+
+def forwarded(topic_base: str, events: Iterable[Event]) -> dict[str, object]:
+    """Build the form in which an MQTT message goes down the pipeline: ``{topic_base: {"data": {"device_info": ...}}}``.
+
+    The shape is the first listing's; beside ``data`` stand ``source``, and ``timestamp``, ``topic`` and ``retained`` of
+    the message, so that ``bodies.from_forwarded`` gives the same events again. All events are of one message.
+    """
+    inputs: list[dict[str, object]] = []
+    outputs: list[dict[str, object]] = []
+    active: list[dict[str, object]] = []
+    body: dict[str, object] = {}
+    for event in events:
+        body = {
+            "timestamp": event.created_at,
+            "source": event.source,
+            "topic": event.topic,
+            "retained": event.retained,
+            "message_type": "notify",
+        }
+        device: dict[str, object] = {
+            "device_key": event.device,
+            "type": event.type,
+            "device_label": event.label,
+            "kind": event.kind,
+            "sample_value": event.value,
+            "minute_value": event.minute,
+            "active": event.active,
+            "event_detail": event.detail,
+        }
+        (outputs if event.kind == "output" else inputs).append(device)
+        if event.active and event.kind != "output":
+            active.append(device)
+    if not any(device["kind"] in ("input", "meter") for device in inputs):
+        body["message_type"] = "heartbeat"
+    body["data"] = {"device_info": {"inputs": inputs, "outputs": outputs}, "active_devices": active}
+    return {topic_base: body}
 
 
 def test_a_sensor_reports_each_of_its_inputs_under_location_and_label_in_their_order() -> None:

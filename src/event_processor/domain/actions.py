@@ -8,7 +8,7 @@ import msgspec
 
 from event_processor.domain.events import Event
 
-__all__ = ["Action", "Command", "Control", "control_payload", "expires_at", "remaining_s"]
+__all__ = ["Action", "Command", "Control", "control_payload", "expires_at"]
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +54,6 @@ Action: TypeAlias = Control | Command
 def expires_at(action: Action) -> float:
     """Return the moment, in seconds since the epoch, from which ``action`` must not be delivered any more."""
     return action.created_at + action.expires_after_s
-
-
-def remaining_s(action: Action, now: float) -> float:
-    """Return how many seconds ``action`` still has at ``now``; 0 once it has expired."""
-    return max(0.0, expires_at(action) - now)
 
 
 def control_payload(control: Control) -> dict[str, object]:

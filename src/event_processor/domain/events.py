@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from event_processor.domain.fields import Scalar
 
-__all__ = ["Event", "Kind", "Source", "forwarded"]
+__all__ = ["Event", "Kind", "Source"]
 
 Kind: TypeAlias = Literal["input", "meter", "heartbeat", "output"]
 Source: TypeAlias = Literal["mqtt", "rabbitmq", "hub"]
@@ -37,40 +36,3 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     active: bool | None = None
     retained: bool = False
     detail: str | None = None
-
-
-def forwarded(topic_base: str, events: Iterable[Event]) -> dict[str, object]:
-    """Build the form in which an MQTT message goes down the pipeline: ``{topic_base: {"data": {"device_info": ...}}}``.
-
-    The shape is the first listing's; beside ``data`` stand ``source``, and ``timestamp``, ``topic`` and ``retained`` of
-    the message, so that ``bodies.from_forwarded`` gives the same events again. All events are of one message.
-    """
-    inputs: list[dict[str, object]] = []
-    outputs: list[dict[str, object]] = []
-    active: list[dict[str, object]] = []
-    body: dict[str, object] = {}
-    for event in events:
-        body = {
-            "timestamp": event.created_at,
-            "source": event.source,
-            "topic": event.topic,
-            "retained": event.retained,
-            "message_type": "notify",
-        }
-        device: dict[str, object] = {
-            "device_key": event.device,
-            "type": event.type,
-            "device_label": event.label,
-            "kind": event.kind,
-            "sample_value": event.value,
-            "minute_value": event.minute,
-            "active": event.active,
-            "event_detail": event.detail,
-        }
-        (outputs if event.kind == "output" else inputs).append(device)
-        if event.active and event.kind != "output":
-            active.append(device)
-    if not any(device["kind"] in ("input", "meter") for device in inputs):
-        body["message_type"] = "heartbeat"
-    body["data"] = {"device_info": {"inputs": inputs, "outputs": outputs}, "active_devices": active}
-    return {topic_base: body}

@@ -15,14 +15,9 @@ from event_processor.domain.events import Event
 from event_processor.domain.mapping import TopicMapping
 from pylib.errors import DecodeError
 
-__all__ = ["from_mqtt", "meter_name", "topic_base"]
+__all__ = ["from_mqtt", "meter_name"]
 
 _INPUT: Final = re.compile(r"input_(\d{1,6})", re.ASCII)
-
-
-def topic_base(topic: str) -> str:
-    """Return the first two levels of a topic, the name under which its message goes down the pipeline."""
-    return "/".join(topic.split("/")[:2])
 
 
 def from_mqtt(

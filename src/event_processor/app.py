@@ -37,7 +37,7 @@ from event_processor.notify.telling import Teller
 from event_processor.presence import URL_PRESENCE, Presence, concerns, read_announced, setting_of, view_of
 from event_processor.processor import URL_STORE, EventProcessor
 from event_processor.reading import raw_mqtt, read_rabbitmq
-from event_processor.settings import HubSettings, read_rules, with_rules
+from event_processor.settings import House, HubSettings, read_rules, with_rules
 from event_processor.settings.connecting import addresses, tls_options
 from event_processor.steering import StoreProblems, offer
 from event_processor.store.keeper import Loaded
@@ -46,6 +46,7 @@ from event_processor.store.samples import samples_of_store
 from event_processor.store.writer import StoreWriter
 from event_processor.web.start import open_web
 from pylib.app import AppThread
+from pylib.brokers.addresses import Address
 from pylib.brokers.inflow import Route
 from pylib.brokers.port import Delivery
 from pylib.config import app_config
@@ -77,10 +78,10 @@ class Hub:
         self.settings = settings
         self.ready = threading.Event()
         self._missing = {"MQTT", "RabbitMQ"}
-        rabbit, house = settings.rabbitmq, settings.house
-        rabbit_addresses, mqtt_addresses = addresses(settings)
+        rabbit_addresses, mqtt_addresses = addresses(settings)  # what is wrong with them is said before anything is opened
+        house, folder = settings.house, state_folder(application="event-processor")
         self.writer = StoreWriter(
-            house.database or state_folder(application="event-processor") / DATABASE,
+            house.database or folder / DATABASE,
             source_url=URL_STORE,
             sweep=Sweep(Limits(events_days=house.keep_days, most_bytes=int(house.keep_mib * 1024 * 1024))),
             name="StoreWriter",
@@ -99,40 +100,9 @@ class Hub:
             sink_zmq_url=URL_STORE,
             show=lambda engine: self.presence.show(view_of(engine, view)),
         )
-        folder = state_folder(application="event-processor")
-        teller = Teller(URL_STORE)
-        notifier = Notifier(
-            load_targets(app_config, house.timezone),
-            folder / NOTES,
-            images=folder / IMAGES,
-            on_told=teller.told,
-            on_event=teller.event,
-        )
-        teller.join(notifier)
-        relay = RabbitMQRelay(
-            URL_RABBIT_MQ_PUBLISHER,
-            rabbit_addresses,
-            rabbit.control_exchange,
-            mq_exchange_type="direct",
-            mq_arguments={"x-message-ttl": int(house.control_expiry_s * 1000)},
-            name="RabbitMQRelay",
-            wait=True,
-            tls=tls_options(rabbit),
-            reconnect=reconnect,
-        )
-        listener = ZMQListener(
-            zmq_url=URL_HEARTBEAT_NANNY,
-            mq_server_address=rabbit_addresses,
-            mq_exchange_name=rabbit.mq_exchange,
-            mq_topic_filter=rabbit.topic_filter,
-            mq_exchange_type="topic",
-            name="ZMQListener",
-            queue=f"event_processor.{house.group}.{rabbit.mq_exchange}" if house.group else None,
-            decode=read_rabbitmq,
-            tls=tls_options(rabbit),
-            reconnect=reconnect,
-            on_ready=lambda: self._arrived("RabbitMQ"),
-        )
+        notifier = _notifier(house, folder)
+        relay = _relay(settings, rabbit_addresses, reconnect)
+        listener = _listener(settings, rabbit_addresses, reconnect, lambda: self._arrived("RabbitMQ"))
         discovery = _discovery(settings, changes, own=announcement_topic(view))
         self.presence = Presence(
             view,
@@ -225,6 +195,55 @@ def rulebook(settings: HubSettings, file: RuleFile) -> Rulebook:
         disabled=settings.policy.disabled,
         control_expiry_s=settings.house.control_expiry_s,
         render=lambda form, what: command(form, what, templates, time.time()).payload,
+    )
+
+
+def _notifier(house: House, folder: Path) -> Notifier:
+    teller = Teller(URL_STORE)
+    notifier = Notifier(
+        load_targets(app_config, house.timezone),
+        folder / NOTES,
+        images=folder / IMAGES,
+        on_told=teller.told,
+        on_event=teller.event,
+    )
+    teller.join(notifier)
+    return notifier
+
+
+def _relay(settings: HubSettings, where: tuple[Address, ...], reconnect: Reconnect) -> RabbitMQRelay:
+    """The way of control messages to the output applications."""
+    rabbit = settings.rabbitmq
+    return RabbitMQRelay(
+        URL_RABBIT_MQ_PUBLISHER,
+        where,
+        rabbit.control_exchange,
+        mq_exchange_type="direct",
+        mq_arguments={"x-message-ttl": int(settings.house.control_expiry_s * 1000)},
+        name="RabbitMQRelay",
+        wait=True,
+        tls=tls_options(rabbit),
+        reconnect=reconnect,
+    )
+
+
+def _listener(
+    settings: HubSettings, where: tuple[Address, ...], reconnect: Reconnect, on_ready: Callable[[], None]
+) -> ZMQListener:
+    """The way in from applications. Hubs that stand in for each other share its queue."""
+    rabbit, group = settings.rabbitmq, settings.house.group
+    return ZMQListener(
+        zmq_url=URL_HEARTBEAT_NANNY,
+        mq_server_address=where,
+        mq_exchange_name=rabbit.mq_exchange,
+        mq_topic_filter=rabbit.topic_filter,
+        mq_exchange_type="topic",
+        name="ZMQListener",
+        queue=f"event_processor.{group}.{rabbit.mq_exchange}" if group else None,
+        decode=read_rabbitmq,
+        tls=tls_options(rabbit),
+        reconnect=reconnect,
+        on_ready=on_ready,
     )
 
 

@@ -156,10 +156,6 @@ class Discovery:
         """Know the devices of events that were read elsewhere, as those from RabbitMQ are. Never raises."""
         return self.native.noticed(where, events)
 
-    def rabbitmq(self, routing_key: str, body: object, *, now: float) -> Found:
-        """Read a body from RabbitMQ, already decoded. Never raises."""
-        return self.native.rabbitmq(routing_key, body, now=now)
-
     def command(self, key: str, asked: Scalar, now: float) -> Command:
         """Return the message that tells an entity to do something: a word such as "on", or a value.
 

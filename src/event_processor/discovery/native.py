@@ -5,13 +5,12 @@ These devices do not announce themselves: they are known from the first message 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from event_processor.discovery.catalogue import Catalogue
 from event_processor.discovery.findings import Findings
 from event_processor.discovery.payload import Payload
 from event_processor.discovery.plan import Plan, Who
-from event_processor.domain.bodies import from_forwarded, from_rabbitmq
 from event_processor.domain.entities import Found, Role
 from event_processor.domain.events import Event
 from event_processor.domain.sensors import from_mqtt
@@ -49,25 +48,10 @@ class Native:
             out.problem(payload.topic, str(error))
         return True
 
-    def rabbitmq(self, routing_key: str, body: object, *, now: float) -> Found:
-        """Read a body from RabbitMQ, already decoded. Never raises."""
-        return self._gathered(routing_key, lambda: from_rabbitmq(routing_key, body, now=now))
-
-    def forwarded(self, message: object, *, now: float) -> Found:
-        """Read ``{origin: body}`` as it comes down the pipeline. Never raises."""
-        origin = str(next(iter(message), "?")) if isinstance(message, Mapping) else "a message"
-        return self._gathered(origin, lambda: from_forwarded(message, now=now))
-
     def noticed(self, where: str, events: Iterable[Event]) -> Found:
         """Know the devices of these events. Never raises."""
-        return self._gathered(where, lambda: events)
-
-    def _gathered(self, where: str, read: Callable[[], Iterable[Event]]) -> Found:
         out = Findings()
-        try:
-            self._take(out, where, read())
-        except DecodeError as error:
-            out.problem(where, str(error))
+        self._take(out, where, events)
         return out.found()
 
     def _take(self, out: Findings, where: str, events: Iterable[Event], room: str = "") -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from event_processor.discovery.discovery import Discovery
 from event_processor.discovery.homeassistant.abbreviations import ENTITY
 from event_processor.discovery.mappings import free_mapping
+from event_processor.domain.bodies import from_rabbitmq
 from event_processor.domain.links import Links
 from event_processor.domain.mapping import compile_mapping
 from event_processor.domain.outcome import Change
@@ -75,10 +76,11 @@ def test_applications_on_rabbitmq_are_devices_too(house: House) -> None:
             "active_devices": [{"device_key": "Front Door"}],
         }
     }
-    found = house.discovery.rabbitmq("event.notify.alarm.board", body, now=1.0)
+    found = house.discovery.noticed("event.notify.alarm.board", from_rabbitmq("event.notify.alarm.board", body, now=1.0))
     assert {event.device for event in found.events} == {"Front Door", "Siren"}
     assert (house.entity("Siren").role, house.entity("Front Door").role) == ("output", "input")
-    assert "event.notify" in house.discovery.rabbitmq("event.notify.alarm.board", 3, now=1.0).problems[0]
+    with pytest.raises(DecodeError, match="expected an object or a list"):
+        from_rabbitmq("event.notify.alarm.board", 3, now=1.0)
 
 
 def mapped() -> House:

@@ -9,11 +9,12 @@ from datetime import tzinfo
 import msgspec
 
 from event_processor.app import rulebook
+from event_processor.commands.list_devices import state_of
 from event_processor.commands.opening import moment, reader, rules_of, span
 from event_processor.commands.output import clock, print_json, print_table, progress, visible
-from event_processor.commands.replaying import replay_from
 from event_processor.domain.replay import Done, Report
 from event_processor.settings import load, read_rules
+from event_processor.store.replaying import replay_from
 from pylib.config import app_config
 
 __all__ = ["run"]
@@ -32,7 +33,9 @@ def run(options: argparse.Namespace) -> int:
     begun = time.monotonic()
     try:
         with progress() as tell:
-            report = replay_from(opened, old, rulebook(settings, tried), since, until, span(options.warm_up), tell)
+            report = replay_from(
+                opened, old, rulebook(settings, tried), state_of(opened)[1], since, until, span(options.warm_up), tell
+            )
     finally:
         opened.close()
     seconds = time.monotonic() - begun

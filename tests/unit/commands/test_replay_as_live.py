@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from event_processor.causes import Causes
-from event_processor.commands.replaying import engine_at, replay_from
+from event_processor.commands.list_devices import state_of
 from event_processor.domain.engine import Engine
 from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
@@ -29,6 +29,7 @@ from event_processor.store import history
 from event_processor.store.batch import BatchWriter
 from event_processor.store.database import Database
 from event_processor.store.reader import Reader
+from event_processor.store.replaying import engine_at, replay_from
 from event_processor.store.rows import rows_of
 from pylib.runtime.runtime import Runtime
 from pylib.testing.clock import VirtualClock
@@ -212,11 +213,11 @@ def test_rules_that_are_the_same_differ_in_nothing_and_others_where_they_differ(
     live.processor.close()
     reader = store(stored, tmp_path / "hub.db")
     middle = (START + end) / 2
-    same = replay_from(reader, book(), book(), middle, end, 3600, lambda what, done, total: None)
+    same = replay_from(reader, book(), book(), state_of(reader)[1], middle, end, 3600)
     assert same.differing == ()
     assert same.events > 100
     changed = book(RULES.replace("times = 3", "times = 2"))
-    other = replay_from(reader, book(), changed, middle, end, 3600, lambda what, done, total: None)
+    other = replay_from(reader, book(), changed, state_of(reader)[1], middle, end, 3600)
     assert "restless" in {difference.rule for difference in other.differing}
     assert other.fired_after["restless"] > other.fired_before.get("restless", 0)
     reader.close()

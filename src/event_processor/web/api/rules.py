@@ -7,14 +7,13 @@ from typing import Annotated, Final
 import msgspec
 
 from event_processor.domain import rule_file
-from event_processor.domain.engine import Engine
 from event_processor.domain.outcome import Change
 from event_processor.domain.registry import Registry
-from event_processor.domain.replay import Report, replay, warm_up
+from event_processor.domain.replay import Report
 from event_processor.domain.rule_file import RuleFile
 from event_processor.domain.rules import ModeSpec, Rule
-from event_processor.domain.state import HubState
 from event_processor.store import history
+from event_processor.store.replaying import replay_from
 from event_processor.web.api.fields import Done, Time, done
 from event_processor.web.api.router import Call, Empty, Operation
 from event_processor.web.context import HubContext
@@ -184,8 +183,7 @@ def try_rules(context: HubContext, text: str, since: float, until: float | None)
     """
     reader, rules = context.reader, context.rules
     until = context.now() if until is None else until
-    begin = since - WARM_UP_S
-    events = history.count(reader, begin, until)
+    events = history.count(reader, since - WARM_UP_S, until)
     if events > MOST_TRIED:
         raise ProblemError(
             422, f"{events} things happened in that time, and {MOST_TRIED} are the limit: choose a shorter one."
@@ -199,21 +197,7 @@ def try_rules(context: HubContext, text: str, since: float, until: float | None)
     registry = Registry()
     registry.restore(Change("device", key, encode(device)) for key, device in context.mirror.devices().items())
     registry.restore(Change("entity", key, encode(entity)) for key, entity in context.mirror.entities().items())
-    rung = history.rung(reader, begin, until)
-    wishes, before = history.wishes_before(reader, begin), history.state_before(reader, begin)
-    engines = []
-    for book in (old, new):
-        first = Engine(book, registry, rung=rung)
-        for at, wish in wishes:
-            first.due(at)
-            first.command(wish, at)
-        first.state.apply(before)
-        engine = Engine(book, registry, HubState.restore(first.state.rows()), rung)
-        engine.reload(book, begin, "try")
-        engines.append(engine)
-    for _ in warm_up(history.said(reader, begin, since), *engines):
-        pass
-    return replay(history.said(reader, since, until), engines[0], engines[1], until=until)
+    return replay_from(reader, old, new, registry, since, until, WARM_UP_S)
 
 
 OPERATIONS: Final = (

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from event_processor.commands.list_devices import state_of
 from event_processor.domain.engine import Engine
 from event_processor.domain.registry import Registry
 from event_processor.domain.replay import Report, Said, replay, warm_up
@@ -18,9 +17,9 @@ from event_processor.domain.state import HubState
 from event_processor.store import history
 from event_processor.store.reader import Reader
 
-__all__ = ["engine_at", "replay_from"]
+__all__ = ["Tell", "engine_at", "replay_from"]
 
-_Tell = Callable[[str, int, int], None]
+Tell = Callable[[str, int, int], None]
 
 
 def engine_at(
@@ -41,15 +40,22 @@ def engine_at(
 
 
 def replay_from(
-    reader: Reader, old: Rulebook | None, new: Rulebook, since: float, until: float, warm_s: float, tell: _Tell
+    reader: Reader,
+    old: Rulebook | None,
+    new: Rulebook,
+    registry: Registry,
+    since: float,
+    until: float,
+    warm_s: float,
+    tell: Tell = lambda what, done, total: None,
 ) -> Report:
     """Decide once more on what is stored from ``since`` to ``until``, after hearing ``warm_s`` seconds of what came before.
 
+    :param registry: who is out there; it is only read.
     :param tell: called with what is done, how much of it, and of how much.
     """
     begin = since - warm_s
     rung = history.rung(reader, begin, until)
-    _, registry = state_of(reader)
     engines = [engine_at(reader, book, registry, begin, rung) for book in (old, new) if book is not None]
     _run_through(warm_up(history.said(reader, begin, since), *engines), history.count(reader, begin, since), tell)
     total = history.count(reader, since, until)
@@ -59,13 +65,13 @@ def replay_from(
     return report
 
 
-def _run_through(times: Iterator[float], total: int, tell: _Tell) -> None:
+def _run_through(times: Iterator[float], total: int, tell: Tell) -> None:
     for number, _ in enumerate(times, 1):
         if number % 1000 == 0:
             tell("warm-up", number, total)
 
 
-def _told(events: Iterator[tuple[str, float, Said]], total: int, tell: _Tell) -> Iterator[tuple[str, float, Said]]:
+def _told(events: Iterator[tuple[str, float, Said]], total: int, tell: Tell) -> Iterator[tuple[str, float, Said]]:
     for number, event in enumerate(events, 1):
         if number % 1000 == 0:
             tell("events", number, total)

@@ -16,12 +16,12 @@ from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
 from event_processor.domain.heard import Heard, Request
 from event_processor.domain.outcome import Change, Evaluation, Outcome
-from event_processor.domain.prompts import Scheduled
 from event_processor.domain.records import MeterRecord
+from event_processor.domain.requests import answer
 from event_processor.domain.rulebook import Rulebook
-from event_processor.domain.schedules import Due, ScheduleFired, Task, Timetable
-from event_processor.domain.task_requests import requests_of
+from event_processor.domain.schedules import Timetable
 from event_processor.metering import Meters
+from event_processor.scheduling import Schedules
 from pylib.app import ZmqRelay
 from pylib.brokers.identity import new_id
 from pylib.errors import ConfigError, PylibError
@@ -74,7 +74,7 @@ class EventProcessor(ZmqRelay):
     ) -> None:  # fmt: skip
         ZmqRelay.__init__(self, "EventProcessor", source_zmq_url, sink_zmq_url)
         self._engine = engine
-        self._timetable = timetable
+        self._schedules = Schedules(timetable, engine, causes)
         self._meters = meters
         self._causes = causes
         self._timer: Timer | None = None
@@ -240,28 +240,20 @@ class EventProcessor(ZmqRelay):
         self._causes.note(request.id)
         kind, _, name = request.about.partition(":")
         if request.what in ("enable", "disable") and kind == "schedule":
-            yield self._switch_schedule(request, name, now)
+            yield self._schedules.switch(request, name, now)
         elif request.what in ("set_register", "adjust_register"):
             yield self._tell_meter(request, now)
         else:
             yield self._engine.command(request, now)
 
-    def _switch_schedule(self, request: Request, schedule: str, now: float) -> Outcome:
-        on = request.what == "enable"
-        try:
-            changes = self._timetable.enable(schedule, on, now)
-        except KeyError:
-            return _answer(request, now, False, "there is no such schedule", ())
-        return _answer(request, now, True, f"it is switched {'on' if on else 'off'}", changes)
-
     def _tell_meter(self, request: Request, now: float) -> Outcome:
         value = request.value
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return _answer(request, now, False, "it needs a number", ())
+            return _answer(request, now, False, "it needs a number")
         try:
             step, changes = self._meters.told(request.about, request.what, float(value), request.id, now)
         except ConfigError as error:
-            return _answer(request, now, False, str(error), ())
+            return _answer(request, now, False, str(error))
         done = _answer(request, now, True, "it was told", changes)
         return msgspec.structs.replace(done, steps=(step,))
 
@@ -280,7 +272,7 @@ class EventProcessor(ZmqRelay):
         loop = self._loop
         if loop is None or self._catching_up:
             return
-        dues = [due for due in (self._engine.next_due(), self._timetable.next_due()) if due is not None]
+        dues = [due for due in (self._engine.next_due(), self._schedules.next_due()) if due is not None]
         due = min(dues, default=float("inf"))
         if due == self._due_at and self._timer is not None and self._timer.call is not None:
             return
@@ -294,7 +286,7 @@ class EventProcessor(ZmqRelay):
         now = self.runtime.clock.time()
         # The rules may have been changed since the state was stored.
         self._send([self._engine.reload(self._engine.book, now, new_id())])
-        self._send(self._scheduled(self._timetable.reconcile(None, now), now))
+        self._send(self._schedules.begin(now))
         if self._loop is not None:
             self._loop.call_later(CATCH_UP, self._caught_up)
 
@@ -308,54 +300,13 @@ class EventProcessor(ZmqRelay):
             self._timer.cancel()
         now = self.runtime.clock.time()
         self._send(self._engine.due(now))
-        self._send(self._scheduled(self._timetable.due(now), now))
+        self._send(self._schedules.due(now))
         self._arm()
 
     def _send(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
             self._tell(outcome)
             self._sink.send_pyobj(outcome)
-
-    def _scheduled(self, due: Due, now: float) -> Iterator[Outcome]:
-        for note in due.notes:
-            log.info("%s", note)
-        for fired in due.fired:
-            if not self._causes.decided(fired.cause):
-                self._causes.note(fired.cause)
-                yield self._fire(fired, now)
-        if due.changes:
-            yield Outcome(cause=new_id(), at=now, changes=due.changes)
-
-    def _fire(self, fired: ScheduleFired, now: float) -> Outcome:
-        """Do what a schedule says, as one outcome: its own change is stored with what it causes, or neither is."""
-        log.info("%s", fired.explanation or f"Schedule {fired.name or fired.schedule} is due.")
-        parts = [self._engine.happen("schedule", fired.schedule, fired.cause, now)]
-        changes: list[Change] = [fired.change]
-        for number, task in enumerate(fired.tasks):
-            cause, who = f"{fired.cause}.{number}", f"Schedule {fired.name or fired.schedule}"
-            parts += self._do(task, cause, who, now)
-        for part in parts:
-            changes.extend(part.changes)
-        return Outcome(
-            cause=fired.cause,
-            at=now,
-            evaluations=tuple(evaluation for part in parts for evaluation in part.evaluations),
-            steps=tuple(step for part in parts for step in part.steps),
-            changes=tuple(changes),
-            prompt=Scheduled(fired.schedule, tuple(part.prompt for part in parts if isinstance(part.prompt, Request))),
-        )
-
-    def _do(self, task: Task, cause: str, who: str, now: float) -> Iterator[Outcome]:
-        if task.do in ("enable", "disable") and task.subject == "schedule":
-            asked = Request(id=cause, at=now, what=task.do, who=who, about=f"schedule:{task.name}")
-            yield self._switch_schedule(asked, task.name, now)
-            return
-        engine = self._engine
-        meant = requests_of(task, engine.book, engine.registry, engine.state)
-        for number, (what, about, value) in enumerate(meant):
-            yield self._engine.command(
-                Request(id=f"{cause}.{number}", at=now, what=what, who=who, about=about, value=value), now
-            )
 
     def _tell(self, *stored: Outcome | MeterRecord) -> None:
         for outcome in stored:
@@ -394,7 +345,5 @@ def _with(changes: tuple[Change, ...], outcome: Outcome) -> Outcome:
     return msgspec.structs.replace(outcome, changes=(*changes, *outcome.changes)) if changes else outcome
 
 
-def _answer(request: Request, now: float, done: bool, text: str, changes: tuple[Change, ...]) -> Outcome:
-    explanation = f"{request.who or 'Somebody'} asked for {request.what} {request.about}: {text}."
-    answer = Evaluation(rule="", device=request.about, at=now, fired=done, reason=request.what, explanation=explanation)
-    return Outcome(cause=request.id, at=now, evaluations=(answer,), changes=changes)
+def _answer(request: Request, now: float, done: bool, text: str, changes: tuple[Change, ...] = ()) -> Outcome:
+    return Outcome(cause=request.id, at=now, evaluations=(answer(request, now, done, text),), changes=changes)

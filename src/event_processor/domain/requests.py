@@ -22,7 +22,7 @@ from event_processor.domain.patterns import is_pattern, name_matches
 from event_processor.domain.rules import DeviceCommand
 from event_processor.domain.turn import Turn
 
-__all__ = ["CONFIRM_WITHIN_S", "ask"]
+__all__ = ["CONFIRM_WITHIN_S", "answer", "ask"]
 
 CONFIRM_WITHIN_S = 10.0
 """How long a device that was told something by a person has to report that it did it."""
@@ -31,17 +31,13 @@ CONFIRM_WITHIN_S = 10.0
 def ask(turn: Turn, request: Request) -> None:
     """Do it, and say in an evaluation without a rule what became of it. What makes no sense is said, and changes nothing."""
     done, text = _done(turn, request)
-    turn.evaluations.insert(
-        0,
-        Evaluation(
-            rule="",
-            device=request.about,
-            at=turn.now,
-            fired=done,
-            reason=request.what,
-            explanation=f"{request.who or 'Somebody'} asked for {request.what} {request.about}".rstrip() + f": {text}.",
-        ),
-    )
+    turn.evaluations.insert(0, answer(request, turn.now, done, text))
+
+
+def answer(request: Request, at: float, done: bool, text: str) -> Evaluation:
+    """What became of a request, in a sentence with who asked for what."""
+    asked = f"{request.who or 'Somebody'} asked for {request.what} {request.about}".rstrip()
+    return Evaluation(rule="", device=request.about, at=at, fired=done, reason=request.what, explanation=f"{asked}: {text}.")
 
 
 def _done(turn: Turn, request: Request) -> tuple[bool, str]:

@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from event_processor.domain.outcome import Change
+from event_processor.domain.patterns import name_matches
 from event_processor.domain.schedule_times import Place, When, next_after, read_cron, read_daily, read_sun, zone_of
 from pylib.errors import ConfigError
 
@@ -184,6 +185,15 @@ class Timetable:
         """Whether it is on: as it is written, unless somebody has switched it. Raises KeyError."""
         state = self._states.get(schedule)
         return self._schedules[schedule].enabled if state is None or state.enabled is None else state.enabled
+
+    def named(self, pattern: str) -> tuple[str, ...]:
+        """The ids of those whose id or name is meant; ``*`` and ``?`` stand for others, and case does not matter."""
+        wanted = pattern.lower()
+        return tuple(
+            schedule.id
+            for schedule in self._schedules.values()
+            if name_matches(wanted, schedule.id.lower()) or name_matches(wanted, schedule.name.lower())
+        )
 
     def next_due(self) -> float | None:
         """When ``due`` has something to say next; ``None`` with nothing to come."""

@@ -117,7 +117,7 @@ class Live:
             self.clock.advance(max(0.0, min(dues) + 0.0004 - self.clock.time()))
             now = self.clock.time()
             yield from self.engine.due(now)
-            yield from self.processor._scheduled(self.timetable.due(now), now)
+            yield from self.processor._schedules.due(now)
         self.clock.advance(max(0.0, end - self.clock.time()))
 
     def said(self, number: int) -> Heard | Request:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from event_processor.discovery.discovery import Discovery
+from event_processor.domain.bodies import from_rabbitmq
 from event_processor.simulator import Home, Sent
 from event_processor.simulator.forgetting import topics
 from event_processor.simulator.living import morning
@@ -155,7 +156,7 @@ def test_the_garden_is_an_application_in_the_form_of_the_first_ones() -> None:
     garden = [m for m in Home(1, start=MONDAY).until(MONDAY + HOUR) if m.link == RABBITMQ]
     assert {m.topic for m in garden} == {"event.heartbeat.garden", "event.notify.garden"}
     discovery = Discovery()
-    found = [discovery.rabbitmq(m.topic, m.payload, now=MONDAY) for m in garden]
+    found = [discovery.noticed(m.topic, from_rabbitmq(m.topic, m.payload, now=MONDAY)) for m in garden]
     assert all(each.problems == () for each in found)
     assert "Garden Thermometer" in {event.device for each in found for event in each.events}
 

@@ -72,8 +72,10 @@ class BatchWriter:
             t.notifications, ("step_id", "target", "title", "body", "at", "status", "attempts", "reason")
         )
         self._images = self._insert(
-            t.images, ("name", "device", "at", "size", "sha256", "content_type", "cause"), "ON CONFLICT (name) DO NOTHING"
-        )
+            t.images, ("name", "device", "at", "size", "sha256", "content_type", "cause"),
+            # The same picture once more: the entry tells of the last time.
+            "ON CONFLICT (name) DO UPDATE SET at = excluded.at, cause = excluded.cause WHERE excluded.at > images.at",
+        )  # fmt: skip
 
     def write(
         self,

@@ -1,45 +1,40 @@
 """Pictures on disk: by day, named after their content, bounded in size, forgotten by age and by what all of them take.
 
-``2026/11/24/3f5a...c1.jpg`` below the folder of pictures. The same picture of the same day is one file. What is not a picture
-that a browser shows is refused by its first bytes, whatever it calls itself.
+``2026/11/24/3f5a...c1.jpg`` below the folder of pictures. The same picture of a device on the same day is one file. What is no
+picture that a browser shows is refused by its first bytes, whatever it calls itself.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import re
 import tempfile
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, delete, func, select
 
+from event_processor.domain.pictures import MOST_BYTES, is_name, kind_of_picture, name_of
 from event_processor.domain.records import ImageRecord
 from event_processor.store import tables as t
 from pylib.errors import Rejected
 
 __all__ = ["ImageFolder", "ImageSweep"]
 
-MOST_BYTES: Final = 10 * 1024 * 1024
-"""Bytes of one picture, at most."""
+log = logging.getLogger("event_processor.store")
 
 SLICE: Final = 20
 """Pictures deleted at a time."""
+
+LOOKED_AT: Final = 50
+"""Files compared at a time with what the store knows."""
 
 ORPHAN_AGE: Final = 86_400.0
 """Seconds after which a file without an entry is taken for a leftover."""
 
 DAY: Final = 86_400.0
-
-_NAME: Final = re.compile(r"\d{4}/\d{2}/\d{2}/[0-9a-f]{64}\.(?:jpg|png|gif|webp)", re.ASCII)
-_KINDS: Final = (
-    (re.compile(rb"\xff\xd8\xff"), "jpg", "image/jpeg"),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "png", "image/png"),
-    (re.compile(rb"GIF8[79]a"), "gif", "image/gif"),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp", "image/webp"),
-)
 
 
 class ImageFolder:
@@ -55,9 +50,10 @@ class ImageFolder:
         """
         if len(data) > MOST_BYTES:
             raise Rejected(f"the picture has {len(data)} bytes, and {MOST_BYTES} are the limit")
-        ending, content_type = _kind(data)
-        digest = hashlib.sha256(data).hexdigest()
-        name = f"{datetime.fromtimestamp(at, UTC):%Y/%m/%d}/{digest}.{ending}"
+        kind = kind_of_picture(data)
+        if kind is None:
+            raise Rejected("this is no picture: neither JPEG nor PNG, GIF or WebP")
+        name = name_of(data, kind[0], device, at)
         file = self.folder / name
         if not file.exists():
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -71,12 +67,13 @@ class ImageFolder:
                 Path(temporary).unlink(missing_ok=True)
                 raise
         return ImageRecord(
-            name=name, device=device, at=at, size=len(data), sha256=digest, content_type=content_type, cause=cause
-        )
+            name=name, device=device, at=at, size=len(data), sha256=hashlib.sha256(data).hexdigest(), content_type=kind[1],
+            cause=cause,
+        )  # fmt: skip
 
     def path_of(self, name: str) -> Path:
         """Where a picture is. Raises ``Rejected`` for a name that is none of ours, such as one with ``..`` in it."""
-        if _NAME.fullmatch(name) is None:
+        if not is_name(name):
             raise Rejected("there is no such picture")
         return self.folder / name
 
@@ -99,9 +96,12 @@ class ImageSweep:
         self.folder = folder
         self.days = days
         self.most_bytes = most_bytes
+        self._stuck = False
+        self._files: Iterator[Path] = iter(())
+        self._next_look = 0.0
 
     def run(self, connection: Connection, now: float) -> int:
-        """Forget a slice; how many pictures. In the caller's transaction. Raises what SQLAlchemy raises, and ``OSError``."""
+        """Forget a slice; how many pictures. In the caller's transaction. Raises what SQLAlchemy raises."""
         oldest = select(t.images.c.id, t.images.c.name, t.images.c.size).order_by(t.images.c.at, t.images.c.id).limit(SLICE)
         aged = oldest.where(t.images.c.at < now - self.days * DAY)
         rows = list(connection.execute(aged)) if self.days else []
@@ -115,28 +115,61 @@ class ImageSweep:
                 rows.append(row)
                 total -= row.size
         # The file first: were we killed in between, the entry would still be there to tell of it.
-        for row in rows:
-            self.folder.remove(row.name)
-        if rows:
-            connection.execute(delete(t.images).where(t.images.c.id.in_([row.id for row in rows])))
-        return len(rows)
+        gone = [row.id for row in rows if self._remove(row.name)]
+        if gone:
+            connection.execute(delete(t.images).where(t.images.c.id.in_(gone)))
+        return len(gone)
+
+    def _remove(self, name: str) -> bool:
+        try:
+            self.folder.remove(name)
+        except OSError as error:
+            if not self._stuck:
+                self._stuck = True
+                log.warning("Old pictures cannot be deleted and stay (%s): make %s writable.", error, self.folder.folder)
+            return False
+        except Rejected:  # an entry of something else: there is no file of ours to it
+            return True
+        self._stuck = False
+        return True
+
+    def tidy(self, connection: Connection, now: float) -> bool:
+        """Look at a few files, once a day at all of them, and delete those that no entry names and that are older than a day.
+        Whether there are more to look at."""
+        try:
+            for _ in range(LOOKED_AT):
+                file = next(self._files, None)
+                if file is None:
+                    if now < self._next_look:
+                        return False
+                    self._next_look = now + DAY
+                    self._files = iter(self.folder.folder.rglob("*"))
+                    return True
+                self._left(connection, file, now)
+        except FileNotFoundError:  # a folder went while it was looked through
+            self._files = iter(())
+            return False
+        except OSError as error:
+            self._files = iter(())
+            log.warning("The folder of pictures cannot be looked through (%s): make %s readable.", error, self.folder.folder)
+            return False
+        return True
 
     def orphans(self, connection: Connection, now: float) -> int:
         """Delete files that no entry names and that are older than a day; how many. Reads the whole folder."""
-        gone = 0
-        for file in self.folder.folder.rglob("*"):
+        return sum(self._left(connection, file, now) for file in self.folder.folder.rglob("*"))
+
+    def _left(self, connection: Connection, file: Path, now: float) -> bool:
+        """Delete a file that is a leftover."""
+        try:
             if not file.is_file() or file.stat().st_mtime > now - ORPHAN_AGE:
-                continue
-            name = file.relative_to(self.folder.folder).as_posix()
-            known = connection.execute(select(t.images.c.id).where(t.images.c.name == name)).first()
-            if known is None and (_NAME.fullmatch(name) or file.name.startswith(".new-")):
-                file.unlink(missing_ok=True)
-                gone += 1
-        return gone
-
-
-def _kind(data: bytes) -> tuple[str, str]:
-    for pattern, ending, content_type in _KINDS:
-        if pattern.match(data):
-            return ending, content_type
-    raise Rejected("this is no picture: neither JPEG nor PNG, GIF or WebP")
+                return False
+        except FileNotFoundError:
+            return False
+        name = file.relative_to(self.folder.folder).as_posix()
+        if not (is_name(name) or file.name.startswith(".new-")):
+            return False
+        if connection.execute(select(t.images.c.id).where(t.images.c.name == name)).first() is not None:
+            return False
+        file.unlink(missing_ok=True)
+        return True

@@ -70,9 +70,16 @@ class Sweep:
                 gone = self._slice(connection, now)
             self.forgotten += gone
             if not gone:
-                return self._give_back(connection)
+                return self._tidy(connection, now) or self._give_back(connection)
             if monotonic() >= until:
                 return True
+
+    def _tidy(self, connection: Connection, now: float) -> bool:
+        """Look for pictures that no entry names. Whether there are more files to look at."""
+        if self._images is None:
+            return False
+        with connection.begin():
+            return self._images.tidy(connection, now)
 
     def _slice(self, connection: Connection, now: float) -> int:
         limits = self.limits

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -130,12 +131,15 @@ def test_a_sweep_holds_the_writer_up_for_milliseconds_at_a_time(runtime: Runtime
 def test_a_picture_is_kept_by_day_and_content_and_once(tmp_path: Path) -> None:
     folder = ImageFolder(tmp_path / "images")
     record = folder.save(JPEG, device="Cam", at=START, cause="cause-1")
-    assert record.name == f"2026/09/21/{record.sha256}.jpg"
+    assert record.name == f"2026/09/21/{sha256(b'Cam' + bytes(1) + JPEG).hexdigest()}.jpg"
+    assert record.sha256 == sha256(JPEG).hexdigest()
     assert record.content_type == "image/jpeg"
     assert folder.path_of(record.name).read_bytes() == JPEG
     assert folder.save(JPEG, device="Cam", at=START + 1).name == record.name
     assert folder.save(PNG, device="Cam", at=START).name.endswith(".png")
     assert len([path for path in (tmp_path / "images").rglob("*") if path.is_file()]) == 2
+    other = folder.save(JPEG, device="Other Cam", at=START)
+    assert other.name != record.name, "what two cameras send alike belongs to both, and one of them may be forgotten"
 
 
 NAMES = (
@@ -202,3 +206,50 @@ def test_files_that_no_entry_names_are_leftovers_after_a_day(runtime: Runtime, t
     assert folder.path_of(known.name).exists()
     assert not folder.path_of(lost.name).exists()
     assert other.exists()
+
+
+def test_a_sweep_finds_leftovers_by_itself_and_looks_again_the_next_day(runtime: Runtime, tmp_path: Path) -> None:
+    folder = ImageFolder(tmp_path / "images")
+    first, second = folder.save(JPEG, device="Cam", at=START), folder.save(PNG, device="Cam", at=START)
+    half = folder.path_of(first.name).with_name(".new-abc")
+    half.write_bytes(b"half a picture")
+    os.utime(half, (START, START))
+    os.utime(folder.path_of(first.name), (START, START))
+    database = Database(tmp_path / "hub.db")
+    database.open()
+    sweep, now = Sweep(Limits(), images=ImageSweep(folder)), time.time()
+    while sweep.run(database.connection, now, time.monotonic):
+        pass
+    assert not half.exists()
+    assert not folder.path_of(first.name).exists()
+    assert folder.path_of(second.name).exists(), "it is new: its entry may be on its way"
+    os.utime(folder.path_of(second.name), (START, START))
+    assert not sweep.run(database.connection, now + DAY / 2, time.monotonic)
+    assert folder.path_of(second.name).exists()
+    while sweep.run(database.connection, now + DAY + 1, time.monotonic):
+        pass
+    database.close()
+    assert not folder.path_of(second.name).exists()
+
+
+def test_a_picture_that_cannot_be_deleted_is_said_once_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = ImageFolder(tmp_path / "images")
+    record = folder.save(JPEG, device="Cam", at=START)
+    database = Database(tmp_path / "hub.db")
+    database.open()
+    with database.connection.begin():
+        database.connection.execute(insert(tables.images).values(
+            name=record.name, device="Cam", at=START, size=1, sha256="0", content_type="image/jpeg"))  # fmt: skip
+
+    def refuse(name: str) -> None:
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr(folder, "remove", refuse)
+    sweep = Sweep(Limits(), images=ImageSweep(folder))
+    for _ in range(3):
+        sweep.run(database.connection, START + 40 * DAY, time.monotonic)
+    assert [line for line in caplog.messages if "cannot be deleted" in line] == [caplog.messages[-1]]
+    database.close()
+    assert folder.path_of(record.name).exists()

@@ -228,6 +228,16 @@ def test_notifications_and_pictures_have_their_entries(runtime: Runtime, store_u
     assert rows(store_url, "images", "name, size") == [("a.jpg", 3)]
 
 
+def test_the_entry_of_a_picture_that_comes_again_tells_of_the_last_time(runtime: Runtime, store_url: str) -> None:
+    def taken(at: float, cause: str) -> ImageRecord:
+        return ImageRecord(name="a.jpg", device="Cam", at=at, size=3, sha256="0" * 64, content_type="image/jpeg", cause=cause)
+
+    with bench(runtime, store_url) as b:
+        b.stored(taken(START, "first"), taken(START + 9, "second"))
+        b.stored(taken(START, "first"))
+    assert rows(store_url, "images", "at, cause") == [(START + 9, "second")]
+
+
 def test_other_threads_have_their_writes_done_by_the_writer(runtime: Runtime, store_url: str) -> None:
     user = {"name": "ann", "role": "admin", "password_hash": "$argon2id$", "created_at": START, "changed_at": START}
     with bench(runtime, store_url) as b:

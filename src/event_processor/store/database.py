@@ -104,6 +104,7 @@ def make_engine(url: URL, *, read_only: bool = False) -> Engine:
             )
         except (ModuleNotFoundError, NoSuchModuleError):
             raise ConfigError("PostgreSQL needs the package psycopg: pip install 'pylib-automation[postgresql]'") from None
+        event.listen(engine, "connect", _prepare_postgresql)
         if read_only:
             engine = engine.execution_options(postgresql_readonly=True)
         return engine
@@ -123,6 +124,12 @@ def make_engine(url: URL, *, read_only: bool = False) -> Engine:
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
+
+
+def _prepare_postgresql(connection: Any, record: object) -> None:
+    from event_processor.store.plain_text import accept_nul
+
+    accept_nul(connection)
 
 
 class Database:

@@ -138,6 +138,8 @@ class Reader:
             if value is not None:
                 query = query.where(column == value)
         if text:
+            # A pattern ends at a NUL in SQLite, and would match everything; no stored text has one that could be searched for.
+            text = text.replace("\0", "\ufffd")
             pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
             columns = (table.device, table.topic, table.body)
             query = query.where(or_(*(column.ilike(pattern, escape="\\") for column in columns)))

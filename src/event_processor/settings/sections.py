@@ -119,7 +119,8 @@ class WebSection(Section):
 
     ``enabled`` is left empty for: where the extra ``web`` is installed. ``hosts`` are further names under which a browser may
     ask for it, ``trusted_proxies`` addresses or networks of proxies whose ``X-Forwarded-*`` is believed. A session ends
-    ``session_hours`` after the login, and after ``idle_hours`` in which nobody used it.
+    ``session_hours`` after the login, and after ``idle_hours`` in which nobody used it. ``second_factor_key`` encrypts the
+    secrets of second factors in the store; empty means a file in the state folder.
     """
 
     enabled: bool | None = None
@@ -131,6 +132,14 @@ class WebSection(Section):
     hosts: str = ""
     session_hours: float = Field(default=336.0, gt=0, le=8760)
     idle_hours: float = Field(default=48.0, gt=0, le=8760)
+    second_factor_key: str = Field(default="", repr=False)
+
+    @field_validator("second_factor_key")
+    @classmethod
+    def _key(cls, written: str) -> str:
+        if written and (not re.fullmatch(r"[\w+/-]{43}=?", written, re.ASCII)):
+            raise ValueError("second_factor_key has to be 32 random bytes in base64, such as openssl rand -base64 32 prints")
+        return f"{written[:43]}=" if written else ""
 
     @field_validator("enabled", mode="before")
     @classmethod

@@ -55,7 +55,8 @@ def installed() -> bool:
     """Whether the extra ``web`` is installed."""
     from importlib.util import find_spec
 
-    return all(find_spec(name) is not None for name in ("starlette", "uvicorn", "argon2", "pyotp", "segno", "multipart"))
+    needed = ("starlette", "uvicorn", "argon2", "cryptography", "pyotp", "segno", "multipart")
+    return all(find_spec(name) is not None for name in needed)
 
 
 def listen(settings: WebSection) -> socket.socket:

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from event_processor.store import tables as t
+from event_processor.store.people import NO_SECOND_FACTOR
 from event_processor.web.api.fields import After, Limit, Name, cursor
 from event_processor.web.api.router import Call, Empty, Operation
 from event_processor.web.auth import accounts
@@ -46,8 +47,8 @@ class UserIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class UserChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is given is changed. A new password or role ends the sessions of the account; ``reset_second_factor`` is for
-    somebody who has lost the phone and the recovery codes."""
+    """What is given is changed. A new password or role ends the sessions of the account, and so does ``reset_second_factor``,
+    which is for somebody who has lost the phone and the recovery codes."""
 
     role: Role | None = None
     disabled: bool | None = None
@@ -107,14 +108,20 @@ async def change_user(call: Call[ById, UserChange]) -> Account:
     if body.password is not None:
         values["password_hash"] = await call.auth.hash(body.password, found.name)
     if body.reset_second_factor:
-        values |= {"totp_secret": None, "totp_last_step": None}
+        values |= NO_SECOND_FACTOR
     if not values:
         return found
-    row = await call.context.write(lambda connection: accounts.change_user(connection, ident, now, **values))
-    if body.reset_second_factor:
-        await call.context.write(lambda connection: accounts.put_recovery(connection, ident, ()))
+
+    def work(connection: Connection) -> accounts.Row:
+        if body.reset_second_factor:
+            accounts.put_recovery(connection, ident, ())
+            accounts.end_sessions(connection, ident, but=call.user.session)
+        return accounts.change_user(connection, ident, now, **values)
+
+    row = await call.context.write(work)
     call.auth.forget()
-    what = ", ".join(sorted(values)).replace("password_hash", "password")
+    named = {"password_hash": "password", "totp_secret": "second factor taken away"}
+    what = ", ".join(sorted(named.get(each, each) for each in values if not each.startswith("totp_") or each in named))
     call.record("user.change", found.name, what)
     return accounts.account(row)
 

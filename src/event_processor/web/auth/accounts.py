@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from event_processor.store import tables as t
+from event_processor.store.people import recovery_key
 from event_processor.store.reader import Cursor, Page, Reader
 from event_processor.web.auth.values import ROLES, SCOPES, Account, AuditEntry, Role, Scope, SessionInfo, TokenInfo
 from event_processor.web.problems import ProblemError
@@ -253,6 +254,11 @@ def new_session(connection: Connection, *, user: int, now: float, expires_at: fl
     return secret
 
 
+def end_sessions(connection: Connection, user: int, *, but: str) -> None:
+    """End the logins of an account, all but one (its hash)."""
+    connection.execute(delete(t.sessions).where(t.sessions.c.user_id == user, t.sessions.c.hash != but))
+
+
 def new_token(
     connection: Connection, *, user: int, name: str, scope: Scope, now: float, expires_at: float | None
 ) -> tuple[int, str]:
@@ -269,10 +275,6 @@ def new_token(
 
 
 # -- recovery codes ----------------------------------------------------------------------------------------------------
-
-
-def recovery_key(user: int) -> str:
-    return f"recovery:{user}"
 
 
 def put_recovery(connection: Connection, user: int, hashes: tuple[str, ...]) -> None:

@@ -19,6 +19,10 @@ FREE_PER_ADDRESS: Final = 15
 LONGEST_ACCOUNT: Final = 60.0
 """Seconds that an account waits, at most: a stranger must not be able to lock somebody out."""
 
+LONGEST_CODE: Final = 900.0
+"""Seconds that the second step of an account waits, at most. Only who has the password gets there, so this locks nobody out
+who has nothing to do with it; and with six digits a wait of a minute would be too short."""
+
 LONGEST_ADDRESS: Final = 900.0
 """Seconds that an address waits, at most."""
 
@@ -56,10 +60,21 @@ class Attempts:
         self._count(keys[0], FREE_PER_ADDRESS, LONGEST_ADDRESS, now)
         self._count(keys[1], FREE_PER_ACCOUNT, LONGEST_ACCOUNT, now)
 
+    def begin_code(self, address: str, account: str, now: float) -> None:
+        """Somebody who knows the password tries a code. Counts and raises as ``begin``."""
+        by_address, by_account = self._keys(address, account)
+        by_code = f"code {by_account}"
+        wait = max((self._records[key].until - now for key in (by_address, by_code) if key in self._records), default=0.0)
+        if wait > 0:
+            raise ProblemError(429, f"Too many wrong codes. Try again in {max(1, round(wait))} s.", retry_after=wait)
+        self._count(by_address, FREE_PER_ADDRESS, LONGEST_ADDRESS, now)
+        self._count(by_code, FREE_PER_ACCOUNT, LONGEST_CODE, now)
+
     def succeeded(self, address: str, account: str) -> None:
         """It was the right one: the account starts anew, and the address gets back this one try."""
         by_address, by_account = self._keys(address, account)
         self._records.pop(by_account, None)
+        self._records.pop(f"code {by_account}", None)
         record = self._records.get(by_address)
         if record is not None:
             record.failures = max(0, record.failures - 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 from starlette.requests import Request
 
+from event_processor.store.people import NO_SECOND_FACTOR
 from event_processor.web.auth import accounts
 from event_processor.web.auth.current import auth_of, signed_in
 from event_processor.web.auth.second import Offer, check_totp, hash_code, make_offer, make_recovery_codes
@@ -22,6 +23,8 @@ async def change_password(request: Request, old: str, new: str) -> None:
     """Another password; ends every session of the account, this one too. Raises ``ProblemError``."""
     auth, user = _person(request)
     await auth.verify(request, user, old)
+    if new == old:
+        raise ProblemError(422, "That is the password that you have.")
     hashed = await auth.hash(new, user.name)
     now = auth.context.now()
     await auth.context.write(lambda connection: accounts.change_user(connection, user.id, now, password_hash=hashed))
@@ -39,7 +42,10 @@ async def offer_second_factor(request: Request, password: str) -> Offer:
 
 
 async def confirm_second_factor(request: Request, code: str) -> tuple[str, ...]:
-    """The first code of the app: from now on it is asked for at the login. Returns the recovery codes, shown this once."""
+    """The first code of the app: from now on it is asked for at the login. Returns the recovery codes, shown this once.
+
+    The other logins of the account end: they were made without it.
+    """
     auth, user = _person(request)
     secret, now = auth.offers.get(user.id), auth.context.now()
     if secret is None:
@@ -48,12 +54,15 @@ async def confirm_second_factor(request: Request, code: str) -> tuple[str, ...]:
     if step is None:
         raise ProblemError(422, "This is not the code that the app should show now. Is the phone's clock right?")
     codes = make_recovery_codes()
+    sealed = await auth.context.read(auth.sealer.seal, user.id, secret)
 
     def work(connection: Connection) -> None:
-        accounts.change_user(connection, user.id, now, totp_secret=secret, totp_last_step=step)
+        accounts.change_user(connection, user.id, now, totp_secret=sealed, totp_encrypted=True, totp_last_step=step)
         accounts.put_recovery(connection, user.id, tuple(map(hash_code, codes)))
+        accounts.end_sessions(connection, user.id, but=user.session)
 
     await auth.context.write(work)
+    auth.forget()
     auth.offers.drop(user.id)
     await auth.note("second_factor.on", user.name, request=request, who=user.name)
     return codes
@@ -66,10 +75,12 @@ async def drop_second_factor(request: Request, password: str) -> None:
     now = auth.context.now()
 
     def work(connection: Connection) -> None:
-        accounts.change_user(connection, user.id, now, totp_secret=None, totp_last_step=None)
+        accounts.change_user(connection, user.id, now, **NO_SECOND_FACTOR)
         accounts.put_recovery(connection, user.id, ())
+        accounts.end_sessions(connection, user.id, but=user.session)
 
     await auth.context.write(work)
+    auth.forget()
     await auth.note("second_factor.off", user.name, request=request, who=user.name)
 
 

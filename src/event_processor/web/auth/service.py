@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,10 +17,11 @@ from event_processor.store import tables as t
 from event_processor.web.auth import accounts
 from event_processor.web.auth.attempts import Attempts
 from event_processor.web.auth.current import seat_of
+from event_processor.web.auth.factors import LOST, seal_all, use_code
 from event_processor.web.auth.first import FirstRun
 from event_processor.web.auth.offers import Offers
 from event_processor.web.auth.passwords import Passwords, check_password
-from event_processor.web.auth.second import check_totp, hash_code
+from event_processor.web.auth.sealing import Sealer
 from event_processor.web.auth.values import ROLES, SCOPES, Account, Role, User
 from event_processor.web.problems import ProblemError
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from event_processor.web.context import HubContext
 
 __all__ = ["Auth", "NeedsCode", "SignedIn"]
+
+log = logging.getLogger("event_processor.web")
 
 AT_ONCE: Final = 2
 """Passwords that are compared at a time: each takes 19 MiB."""
@@ -91,16 +95,28 @@ class Auth:
         self.passwords = Passwords()
         self.attempts = Attempts()
         self.offers = Offers()
+        self.sealer = Sealer(context.folder, context.settings.web.second_factor_key)
         self.first = FirstRun(context.runtime.clock.monotonic)
         self._believed: OrderedDict[str, _Believed] = OrderedDict()
         self._hashing = asyncio.Semaphore(AT_ONCE)
-        self._tickets: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._tickets: OrderedDict[str, tuple[int, str, float]] = OrderedDict()
         self._tasks: set[asyncio.Task[object]] = set()
 
     async def begin(self, address: str) -> None:
-        """Once, when the server listens at ``address``: see whether anybody has an account."""
+        """Once, when the server listens at ``address``: see whether anybody has an account, and encrypt what is not yet."""
         if not await self.context.read(accounts.accounts, self.context.reader):
             self.first.begin(address)
+            return
+        try:
+            sealed, lost = await self.context.write(lambda connection: seal_all(connection, self.sealer))
+        except OSError as error:
+            log.error("Secrets of second factors stay unencrypted in the store for now. %s", error)
+            return
+        if sealed:
+            log.info("%d secrets of second factors are encrypted now; the key is %s.", sealed, self.sealer.place)
+        for name in lost:
+            log.error("%s The key that is used is %s: put the right one back, if there is a copy.", LOST.format(name=name),
+                      self.sealer.place)  # fmt: skip
 
     # -- who asks ----------------------------------------------------------------------------------------------------
 
@@ -164,7 +180,8 @@ class Auth:
         async with self._hashing:
             right = await context.read(self.passwords.matches, None if row is None else row.password_hash, password)
         if row is None or not right or row.disabled:
-            await self.note("login.failed", name.strip().lower()[:64], request=request, who="")
+            # A name that nobody has is not written down: it may be a password that somebody typed into the wrong field.
+            await self.note("login.failed", "a name that nobody has" if row is None else row.name, request=request, who="")
             raise ProblemError(403, "Name and password do not go together.")
         if self.passwords.outdated(row.password_hash):
             async with self._hashing:
@@ -175,7 +192,7 @@ class Auth:
             )
         if row.totp_secret is not None:
             ticket = secrets.token_urlsafe(24)
-            self._tickets[ticket] = (row.id, context.runtime.clock.monotonic() + TICKET_FOR)
+            self._tickets[ticket] = (row.id, row.password_hash, context.runtime.clock.monotonic() + TICKET_FOR)
             while len(self._tickets) > MOST_TICKETS:
                 self._tickets.popitem(last=False)
             raise NeedsCode(ticket)
@@ -186,17 +203,20 @@ class Auth:
         """The second factor, after ``NeedsCode``: a code of the app, or a recovery code, each once."""
         context, address = self.context, address_of(request)
         clock = context.runtime.clock.monotonic()
-        ident, until = self._tickets.get(ticket, (0, 0.0))
+        ident, password, until = self._tickets.get(ticket, (0, "", 0.0))
         if clock >= until:
             raise ProblemError(403, "That took too long. Start again with the password.")
         row = await context.read(_user, context, ident)
-        if row is None or row.disabled or row.totp_secret is None:
+        if row is None or row.disabled or row.totp_secret is None or row.password_hash != password:
             raise ProblemError(403, "Start again with the password.")
-        self.attempts.begin(address, row.name, clock)
-        how = await context.write(lambda connection: _use_code(connection, ident, code, context.now()))
-        if not how:
+        self.attempts.begin_code(address, row.name, clock)
+        try:
+            how = await context.write(lambda connection: use_code(connection, self.sealer, ident, code, context.now()))
+        except OSError as error:
+            raise ProblemError(503, f"The key of second factors cannot be read ({error}).") from error
+        if how not in ("password and second factor", "password and recovery code"):
             await self.note("login.failed", row.name, "second factor", request=request, who="")
-            raise ProblemError(403, "This code is wrong, or was used before.")
+            raise ProblemError(403, LOST.format(name=row.name) if how == "lost" else "This code is wrong, or was used before.")
         self._tickets.pop(ticket, None)
         self.attempts.succeeded(address, row.name)
         return await self._enter(request, row, how)
@@ -273,14 +293,20 @@ class Auth:
         now = self.context.now()
         hours = self.context.settings.web.session_hours
         address, agent = address_of(request), request.headers.get("user-agent", "")
+        before = seat_of(request).user
 
         def work(connection: Connection) -> str:
+            if (
+                before is not None and before.session
+            ):  # this browser's cookie is replaced: nobody else may go on with the old one
+                connection.execute(delete(t.sessions).where(t.sessions.c.hash == before.session))
             accounts.note(connection, at=now, who=row.name, address=address, action="login", subject=row.name, detail=how)
             return accounts.new_session(
                 connection, user=row.id, now=now, expires_at=now + hours * 3600, address=address, agent=agent
             )
 
         secret = await self.context.write(work)
+        self.forget()
         user = User(id=row.id, name=row.name, role=_role(row.role), session=accounts.hash_secret(secret))
         return SignedIn(user, secret, int(hours * 3600))
 
@@ -323,15 +349,3 @@ def _role(text: str) -> Role:
 def _user(context: HubContext, ident: int) -> accounts.Row | None:
     with context.reader.connect() as connection:
         return connection.execute(t.users.select().where(t.users.c.id == ident)).first()
-
-
-def _use_code(connection: Connection, ident: int, code: str, now: float) -> str:
-    """Use up a code, in one transaction. Says which kind it was, "" where it is wrong."""
-    row = connection.execute(t.users.select().where(t.users.c.id == ident)).first()
-    if row is None or row.totp_secret is None:
-        return ""
-    step = check_totp(row.totp_secret, code, row.totp_last_step, now)
-    if step is not None:
-        connection.execute(update(t.users).where(t.users.c.id == ident).values(totp_last_step=step))
-        return "password and second factor"
-    return "password and recovery code" if accounts.use_recovery(connection, ident, hash_code(code)) else ""

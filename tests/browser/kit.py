@@ -203,6 +203,8 @@ class Browser:
             self.until(lambda: self.text("#link-text") == "live", "the page is live")
 
     def one(self, selector: str) -> WebElement:
+        """The element, once it is there: the page before it may not have gone yet."""
+        self.until(lambda: self.all(selector), f"{selector} is there")
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
     def all(self, selector: str) -> list[WebElement]:
@@ -253,6 +255,13 @@ class Browser:
     def wrong(self) -> list[str]:
         """What the page has complained of since the last call."""
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def signed_in(self, house: House) -> bool:
+        """Whether it is logged in there."""
+        if self.base != house.base:
+            return False
+        self.open("/", live=False)
+        return urlsplit(self.driver.current_url).path == "/"
 
     def sign_in(self, house: House) -> None:
         """Make the first account where there is none, else log in."""

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Table, select
 from event_processor.domain.outcome import Scope, Step
 from event_processor.domain.records import ImageRecord, MeterRecord, NotificationRecord, Record
 from event_processor.store import tables as t
+from event_processor.store.driver import DriverCursor
 from event_processor.store.rows import STEP_COLUMNS, OutcomeRows, Row, step_of
 
 __all__ = ["BatchWriter", "Settled", "Written"]
@@ -42,6 +43,7 @@ class BatchWriter:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._cursor = DriverCursor(connection)
         self._mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
         self._events = self._insert(
             t.events, ("id", "cause", "at", "device", "kind", "type", "topic", "active", "body"),
@@ -99,10 +101,10 @@ class BatchWriter:
                 # The first of each cause that was not there.
                 fresh = list({rows.outcome.cause: rows for rows in reversed(outcomes)}.values())[::-1]
                 fresh = [rows for rows in fresh if rows.outcome.cause not in repeated]
-            self._many(self._evaluations, [
+            self._cursor.write(self._evaluations, [
                 (ids[rows.outcome.cause], *row) for rows in fresh for row in rows.evaluations
             ])  # fmt: skip
-            self._many(self._steps, [
+            self._cursor.write(self._steps, [
                 (row[0], ids[rows.outcome.cause], *row[1:]) for rows in fresh for row in rows.steps
             ])  # fmt: skip
             merged = dict(changes)
@@ -112,7 +114,7 @@ class BatchWriter:
             # One of each cause, the first: what comes again adds nothing.
             metered = {r.cause: r for r in reversed(records) if isinstance(r, MeterRecord) and r.cause not in repeated}
             self._write_meters(list(metered.values())[::-1])
-            self._many(self._settle, [(s.status, s.at, s.reason, s.step) for s in settled])
+            self._cursor.write(self._settle, [(s.status, s.at, s.reason, s.step) for s in settled])
             self._write_records(records)
         return Written(ids, repeated)
 
@@ -124,10 +126,10 @@ class BatchWriter:
         connection, count = self._connection, len(outcomes)
         # Serialises hubs that share the database: numbers become visible in their order, so that a reader who goes on
         # after the last number that it saw misses nothing.
-        last = int(connection.exec_driver_sql(self._number, (str(count),)).scalar_one())
+        last = int(str(self._cursor.first(self._number, (str(count),))[0]))
         numbers = range(last - count + 1, last + 1)
         rows: list[Row] = [(number, *rows.event) for number, rows in zip(numbers, outcomes, strict=True)]
-        stored = connection.exec_driver_sql(self._events, rows).rowcount
+        stored = self._cursor.write(self._events, rows)
         mine = {rows.outcome.cause: number for number, rows in zip(reversed(numbers), reversed(outcomes), strict=True)}
         if stored == count:
             return mine, {}
@@ -145,32 +147,28 @@ class BatchWriter:
         return ids, {cause: tuple(steps) for cause, steps in found.items()}
 
     def _write_state(self, changes: Mapping[tuple[Scope, str], str | None], now: float) -> None:
-        self._many(self._forget, [key for key, value in changes.items() if value is None])
-        self._many(self._state, [(*key, value, now) for key, value in changes.items() if value is not None])
+        self._cursor.write(self._forget, [key for key, value in changes.items() if value is None])
+        self._cursor.write(self._state, [(*key, value, now) for key, value in changes.items() if value is not None])
 
     def _write_meters(self, records: Sequence[MeterRecord]) -> None:
         readings = [record.reading for record in records if record.reading is not None]
-        self._many(self._readings, [(r.entity, r.at, r.register, r.delta, r.minute) for r in readings])
+        self._cursor.write(self._readings, [(r.entity, r.at, r.register, r.delta, r.minute) for r in readings])
         sums: dict[tuple[str, str, float], list[float]] = {}
         for record in records:
             for added in record.added:
                 amounts = sums.setdefault((added.entity, added.span, added.start), [0.0, 0])
                 amounts[0] += added.amount
                 amounts[1] += 1
-        self._many(self._totals, [(*key, amount, int(count)) for key, (amount, count) in sums.items()])
+        self._cursor.write(self._totals, [(*key, amount, int(count)) for key, (amount, count) in sums.items()])
 
     def _write_records(self, records: Sequence[Record]) -> None:
-        self._many(self._notifications, [
+        self._cursor.write(self._notifications, [
             (r.step, r.target, r.title, r.body, r.at, r.status, r.attempts, r.reason)
             for r in records if isinstance(r, NotificationRecord)
         ])  # fmt: skip
-        self._many(self._images, [
+        self._cursor.write(self._images, [
             (r.name, r.device, r.at, r.size, r.sha256, r.content_type, r.cause) for r in records if isinstance(r, ImageRecord)
         ])  # fmt: skip
-
-    def _many(self, statement: str, rows: Sequence[Row]) -> None:
-        if rows:
-            self._connection.exec_driver_sql(statement, list(rows))
 
     def _insert(self, table: Table, columns: Sequence[str], suffix: str = "") -> str:
         marks = ", ".join("?" * len(columns))

@@ -1,0 +1,65 @@
+"""Statements on the driver's own cursor, in a transaction of SQLAlchemy's.
+
+For the one path where it counts: an event's outcome is stored in six statements before its commands leave, and SQLAlchemy's
+way to a driver costs as much again as SQLite takes for all of them (benchmarks/store_writer.py). Failures come out as
+SQLAlchemy's, so that whoever calls need not know which way was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+__all__ = ["DriverCursor", "Values"]
+
+Values: TypeAlias = Sequence[object]
+
+
+class DriverCursor:
+    """For one connection, and for its thread. The transaction is the caller's: ``with connection.begin()``.
+
+    All methods raise ``sqlalchemy.exc.DBAPIError``, and what the driver raises for values that it cannot take.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._cursor = connection.connection.cursor()
+        self._failure = connection.dialect.loaded_dbapi.Error
+
+    def first(self, statement: str, values: Values) -> Values:
+        """The first row that the statement gives. Raises ``LookupError`` where it gives none."""
+        with self._told_as_sqlalchemy_does():
+            self._cursor.execute(statement, values)
+            row: Values | None = self._cursor.fetchone()
+        if row is None:
+            raise LookupError("the statement gave no row")
+        return row
+
+    def write(self, statement: str, rows: Sequence[Values]) -> int:
+        """Run the statement once for each row. How many rows of the table that made or changed."""
+        if not rows:
+            return 0
+        with self._told_as_sqlalchemy_does():
+            if len(rows) == 1:
+                self._cursor.execute(statement, rows[0])
+            else:
+                self._cursor.executemany(statement, rows)
+            return int(self._cursor.rowcount)
+
+    @contextmanager
+    def _told_as_sqlalchemy_does(self) -> Iterator[None]:
+        try:
+            yield
+        except self._failure as error:
+            connection = self._connection
+            dead = bool(connection.dialect.is_disconnect(error, connection.connection.dbapi_connection, self._cursor))
+            if dead:
+                connection.invalidate(error)
+            # Without statement and values: they are people's data, and have no place in a log.
+            raise DBAPIError.instance(
+                None, None, error, self._failure, hide_parameters=True, connection_invalidated=dead, dialect=connection.dialect
+            ) from error

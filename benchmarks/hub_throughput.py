@@ -2,9 +2,11 @@
 
     python benchmarks/hub_throughput.py [--devices 10000] [--rules 1000] [--events 40000]      events/s, and CPU per event
     python benchmarks/hub_throughput.py --latency [--rate 50] [--events 2000]                  publish to command received
+    python benchmarks/hub_throughput.py --compare [--events 20000]         a small home against a large one, CPU per event
 
 Private Mosquitto and RabbitMQ; the hub runs in a process of its own, with its store on disk. Every event is an active door
-that sets off one output; of the rules each names one device. Publisher and receiver are a process too.
+that sets off one output; of the rules each names one device. Publisher and receiver are a process too. The comparison runs a
+hub with 10 devices and 1 rule, and one with 10,000 and 1,000, in turn; each has heard of all its devices before it counts.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import statistics
 import sys
 import tempfile
 import threading
@@ -69,6 +72,18 @@ class Commands(threading.Thread):
         self.arrived: list[tuple[int, float]] = []
         self.ids: set[str] = set()
 
+    def forget(self) -> None:
+        """Count anew."""
+        with self.changed:
+            self.arrived.clear()
+            self.ids.clear()
+
+    def close(self) -> None:
+        """End the thread, and the connection with it."""
+        self._connection.add_callback_threadsafe(self._channel.cancel)
+        self.join(10)
+        self._connection.close()
+
     def run(self) -> None:
         decode = msgspec.msgpack.decode
         for _, properties, body in self._channel.consume(QUEUE, auto_ack=True):
@@ -87,13 +102,32 @@ def main() -> None:
     arguments.add_argument("--rules", type=int, default=1_000)
     arguments.add_argument("--events", type=int, default=None)
     arguments.add_argument("--latency", action="store_true")
+    arguments.add_argument("--compare", action="store_true")
     arguments.add_argument("--rate", type=float, default=50.0, help="events a second with --latency (default 50)")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder, Mosquitto(max_queued_messages=0) as mosquitto, RabbitMQ() as rabbitmq:
-        measure(options, Path(folder), mosquitto, rabbitmq)
+        if options.compare:
+            compare(options, Path(folder), mosquitto, rabbitmq)
+        else:
+            measure(options, Path(folder), mosquitto, rabbitmq)
 
 
-def measure(options: argparse.Namespace, folder: Path, mosquitto: Mosquitto, rabbitmq: RabbitMQ) -> None:
+def compare(options: argparse.Namespace, folder: Path, mosquitto: Mosquitto, rabbitmq: RabbitMQ) -> None:
+    """Three rounds, in turn, so that a busy machine slows both alike; what counts is the median of the pairs."""
+    ratios = []
+    for number in range(3):
+        spent = {}
+        for devices, rules_ in ((10, 1), (10_000, 1_000)):
+            options.devices, options.rules, options.events = devices, rules_, options.events or 20_000
+            place = folder / f"{number}-{devices}"
+            place.mkdir()
+            spent[devices] = measure(options, place, mosquitto, rabbitmq)
+        ratios.append(spent[10_000] / spent[10])
+    print(f"10,000 devices and 1,000 rules against 10 and 1: {statistics.median(ratios):.2f} times the CPU per event")
+
+
+def measure(options: argparse.Namespace, folder: Path, mosquitto: Mosquitto, rabbitmq: RabbitMQ) -> float:
+    """Seconds of CPU per event; none for the latency."""
     folder.joinpath("app.conf").write_text(CONF)
     folder.joinpath("rules.toml").write_text(rules(options.rules, options.devices))
     env = {
@@ -109,7 +143,7 @@ def measure(options: argparse.Namespace, folder: Path, mosquitto: Mosquitto, rab
     commands.start()
     client = paho.Client(CallbackAPIVersion.VERSION2, "bench-publisher")
     there = threading.Event()
-    client.on_message = lambda *_: there.set()
+    client.on_message = lambda _, __, message: there.set() if message.payload == b"online" else None
     client.max_inflight_messages_set(1000)
     client.connect(mosquitto.host, mosquitto.port)
     client.loop_start()
@@ -119,14 +153,21 @@ def measure(options: argparse.Namespace, folder: Path, mosquitto: Mosquitto, rab
             raise SystemExit(f"The hub did not come up:\n{hub.output}")
         process = psutil.Process(hub.pid)
         events = options.events or (2000 if options.latency else 40_000)
+        cpu = 0.0
         if options.latency:
             latency(client, commands, events, options.rate)
         else:
-            throughput(mosquitto, commands, process, events, options.devices)
+            if options.compare:
+                commands.forget()
+                throughput(mosquitto, commands, process, options.devices, options.devices, told=False)
+                commands.forget()
+            cpu = throughput(mosquitto, commands, process, events, options.devices)
         print(f"hub: RSS {process.memory_info().rss / 2**20:.1f} MiB")
         hub.stop()
     client.disconnect()
     client.loop_stop()
+    commands.close()
+    return cpu
 
 
 def body(device: int, number: int) -> bytes:
@@ -148,7 +189,10 @@ def publish(host: str, port: int, events: int, devices: int) -> None:
     client.loop_stop()
 
 
-def throughput(mosquitto: Mosquitto, commands: Commands, process: psutil.Process, events: int, devices: int) -> None:
+def throughput(
+    mosquitto: Mosquitto, commands: Commands, process: psutil.Process, events: int, devices: int, *, told: bool = True
+) -> float:
+    """Seconds of CPU per event."""
     sensors = multiprocessing.get_context("spawn").Process(
         target=publish, args=(mosquitto.host, mosquitto.port, events, devices)
     )
@@ -161,10 +205,12 @@ def throughput(mosquitto: Mosquitto, commands: Commands, process: psutil.Process
     seconds = commands.arrived[-1][1] - began
     cpu = sum(process.cpu_times()[:2]) - spent
     sensors.join()
-    print(f"{len(commands.ids)} of {events} decided and delivered, {len(commands.ids) / seconds:.0f} events/s, "
+    if told:
+        print(f"{len(commands.ids)} of {events} decided and delivered, {len(commands.ids) / seconds:.0f} events/s, "
           f"{cpu / events * 1e6:.0f} us of CPU per event")  # fmt: skip
     if not complete:
         raise SystemExit("Not every event was delivered.")
+    return cpu / events
 
 
 def latency(client: paho.Client, commands: Commands, events: int, rate: float) -> None:

@@ -2,6 +2,7 @@
 
 reload     read the file of rules again; ``{"rules": 12, "said": [...]}``
 request    do something; ``{"done": true, "text": "..."}``
+reset_second_factor    have an account log in with the password alone; ``{"had": true}``
 store      how the store is
 """
 
@@ -16,6 +17,7 @@ import msgspec
 from event_processor.domain.prompts import Request
 from event_processor.domain.rulebook import Rulebook
 from event_processor.processor import EventProcessor
+from event_processor.store.people import reset_second_factor
 from event_processor.store.writer import StoreHealth, StoreWriter
 from pylib.brokers.identity import new_id
 from pylib.errors import PylibError
@@ -77,6 +79,14 @@ def offer(control: Control, processor: EventProcessor, writer: StoreWriter, read
         answer = processor.ask(asked).result(DONE_WITHIN)
         return {"done": answer.fired, "text": answer.explanation}
 
+    def reset(request: Mapping[str, object]) -> object:
+        name, who = str(request.get("name", "")), str(request.get("who", "")) or "Somebody at the command line"
+        had = writer.submit(lambda connection: reset_second_factor(connection, name, at=time.time(), who=who))
+        if (found := had.result(DONE_WITHIN)) is None:
+            raise PylibError(f"There is no account {name}: event-processor accounts list names them.")
+        return {"had": found}
+
     control.offer("reload", reload)
+    control.offer("reset_second_factor", reset)
     control.offer("request", ask)
     control.offer("store", lambda request: writer.health())

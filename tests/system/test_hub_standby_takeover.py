@@ -13,9 +13,6 @@ from pylib.testing.mosquitto import Mosquitto
 from pylib.testing.plugin import MosquittoFactory
 from pylib.testing.rabbitmq import Vhost
 from tests.system.hub_kit import Home
-from tests.unit.store.postgresql import postgresql, postgresql_server
-
-__all__ = ["postgresql", "postgresql_server"]  # fixtures
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 

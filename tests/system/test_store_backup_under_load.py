@@ -13,12 +13,8 @@ from event_processor.store.reader import Reader
 from event_processor.store.restore import restore
 from pylib.runtime.runtime import Runtime
 from pylib.zmq import zmq_socket
-from tests.unit.store.conftest import store_url
 from tests.unit.store.kit import Bench, bench, outcome, rows
-from tests.unit.store.postgresql import postgresql, postgresql_server
 from tests.unit.store.test_migrations import foreign_keys_hold
-
-__all__ = ["postgresql", "postgresql_server", "store_url"]
 
 pytestmark = [pytest.mark.timeout(110), pytest.mark.slow]
 

@@ -40,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
         _wait(command, argparse.SUPPRESS)
     _rules(commands)
     _store(commands)
+    _accounts(commands)
     _lists(commands)
     ask = _tool(commands, "ask", "asking", "ask a running hub for something, such as: ask set_mode away")
     ask.add_argument("what", help="set_mode, enable, disable, acknowledge, maintenance, signal, run, command, ..., or reload")
@@ -89,6 +90,16 @@ def _store(commands: Subparsers) -> None:
     old.add_argument("--database", type=Path, metavar="FILE", help="its SQLite file")
     old.add_argument("--app-conf", type=Path, metavar="FILE", help="its app.conf")
     old.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="where to put rules, settings and history")
+
+
+def _accounts(commands: Subparsers) -> None:
+    text = "list who may log in to the dashboard, or take a second factor away that is lost"
+    group = commands.add_parser("accounts", help=text, description=text.capitalize() + ".")
+    verbs = group.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _tool(verbs, "list", "accounts", "list the accounts")
+    text = "have somebody log in with the password alone; also where the key of second factors is lost. Ends that one's logins"
+    reset = _tool(verbs, "reset-second-factor", "accounts", text)
+    reset.add_argument("name", help="the account")
 
 
 def _lists(commands: Subparsers) -> None:

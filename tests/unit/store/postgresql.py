@@ -1,4 +1,4 @@
-"""A private PostgreSQL for the tests: on a Unix socket in a folder of its own, ended by its process id."""
+"""A private PostgreSQL for the tests: on a Unix socket in a folder of its own, ended by its process id. Loaded as a plugin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from pylib.testing.guard import GUARD
@@ -85,13 +84,17 @@ class Server:
     def create(self) -> str:
         """A fresh database; returns its name."""
         name = f"hub_{next(_NUMBERS)}"
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+        self._execute(f"CREATE DATABASE {name}")
         return name
 
     def drop(self, name: str) -> None:
+        self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _execute(self, statement: str) -> None:
+        import psycopg  # only where a test asks for a server: this file is loaded with every run
+
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            connection.execute(statement.encode())
 
     def _user_id(self) -> int | None:
         return pwd.getpwnam(self.user).pw_uid if os.geteuid() == 0 else None
@@ -121,3 +124,12 @@ def postgresql(postgresql_server: Server) -> Iterator[str]:
     name = postgresql_server.create()
     yield postgresql_server.url(name)
     postgresql_server.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store can be made: what uses it is tried with SQLite and with PostgreSQL."""
+    if request.param == "sqlite":
+        return str(tmp_path / "hub.db")
+    url: str = request.getfixturevalue("postgresql")
+    return url

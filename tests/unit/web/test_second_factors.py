@@ -123,10 +123,18 @@ def test_a_file_that_holds_no_key_is_left_as_it_is(tmp_path: Path, caplog: pytes
     assert "chmod 600" in caplog.text
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "state").write_text("a file")
-    with pytest.raises(OSError, match="second_factor_key|state"):
+    with pytest.raises(OSError, match="cannot be read"):
         Sealer(tmp_path / "state").seal(1, SECRET)
+
+    def full(*given: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("event_processor.web.auth.sealing.os.fsync", full)
+    with pytest.raises(OSError, match=r"cannot be written .* second_factor_key"):
+        Sealer(tmp_path).seal(1, SECRET)
+    assert [each.name for each in tmp_path.iterdir()] == ["state"], "and nothing half done is left"
 
 
 def test_what_was_kept_in_plain_text_is_encrypted_and_still_works(store_url: str, tmp_path: Path) -> None:

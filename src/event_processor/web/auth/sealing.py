@@ -82,6 +82,8 @@ class Sealer:
                 text = file.read(LARGEST_KEY_FILE).decode("utf-8", "replace")
         except FileNotFoundError:
             text, mode = "", 0
+        except OSError as error:
+            raise OSError(f"The key for second factors, {self._file}, cannot be read ({error.strerror}).") from error
         if mode & 0o077 and not self._told:
             self._told = True
             log.warning("%s can be read by others than its owner: chmod 600 %s", self._file, self._file)
@@ -96,10 +98,10 @@ class Sealer:
 
     def _make(self) -> None:
         """Write a new key, whole or not at all, and never over another one."""
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         unfinished = self._file.with_name(f"{KEY_FILE}.{secrets.token_hex(8)}")
         key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         try:
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(f"{_HEAD}{key}\n")
@@ -116,5 +118,8 @@ class Sealer:
                 "give one as [web] second_factor_key."
             ) from error
         finally:
-            unfinished.unlink(missing_ok=True)
+            try:
+                unfinished.unlink(missing_ok=True)
+            except OSError:
+                pass  # what stood in the way of writing it is said already
         log.info("Second factors are encrypted with a new key, %s: copy it beside your backups.", self._file)

@@ -213,7 +213,7 @@ class Auth:
         try:
             how = await context.write(lambda connection: use_code(connection, self.sealer, ident, code, context.now()))
         except OSError as error:
-            raise ProblemError(503, f"The key of second factors cannot be read ({error}).") from error
+            raise ProblemError(503, str(error)) from error
         if how not in ("password and second factor", "password and recovery code"):
             await self.note("login.failed", row.name, "second factor", request=request, who="")
             raise ProblemError(403, LOST.format(name=row.name) if how == "lost" else "This code is wrong, or was used before.")

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from event_processor.domain.bodies import from_forwarded
+from event_processor.domain.bodies import from_forwarded, pictures_in
 from event_processor.domain.entities import Availability, Found
 from event_processor.domain.events import Event
-from event_processor.domain.heard import Heard, Raw, Request
+from event_processor.domain.heard import Heard, Pictured, Raw, Request
 from event_processor.domain.liveness import Liveness, Report
 from event_processor.domain.outcome import Change
 from event_processor.domain.registry import Registry, changes_of
@@ -19,7 +19,7 @@ from pylib.runtime.loop import Loop, Timer
 from pylib.runtime.wiring import Link
 from pylib.zmq import URL_HEARTBEAT_NANNY, URL_WORKER_APP
 
-__all__ = ["HeartbeatFilter", "Reader"]
+__all__ = ["HeartbeatFilter", "Pictures", "Reader"]
 
 log = logging.getLogger("event_processor.heartbeat")
 
@@ -49,6 +49,13 @@ class Reader(Protocol):
         """What else is to be stored since the last call."""
 
 
+class Pictures(Protocol):
+    """Where pictures are kept. Belongs to the thread that reads."""
+
+    def keep(self, heard: Heard, pictures: tuple[tuple[int, object], ...], now: float) -> Heard:
+        """What was heard, with the pictures' entries; they come with the number of their event. Never raises."""
+
+
 class HeartbeatFilter(ZmqRelay):
     """Stands between the sources and the decision: ``inproc://heartbeat-nanny`` in, ``inproc://app-worker`` out.
 
@@ -57,6 +64,7 @@ class HeartbeatFilter(ZmqRelay):
 
     :param subscribe: called with topic filters to listen to besides, as devices are found. Any thread may call it.
     :param link: how the MQTT connection is: silence means nothing while there is none.
+    :param pictures: keeps those that devices send; without it they are left out.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class HeartbeatFilter(ZmqRelay):
         *,
         subscribe: Callable[[tuple[str, ...]], None] | None = None,
         link: Callable[[], Link | None] | None = None,
+        pictures: Pictures | None = None,
         source_zmq_url: str = URL_HEARTBEAT_NANNY,
         sink_zmq_url: str = URL_WORKER_APP,
     ) -> None:
@@ -76,6 +85,7 @@ class HeartbeatFilter(ZmqRelay):
         self._liveness = liveness
         self._subscribe = subscribe
         self._link = link
+        self._pictures = pictures
         self._up = True
         self._problems: dict[str, None] = {}
         self._loop: Loop | None = None
@@ -89,12 +99,19 @@ class HeartbeatFilter(ZmqRelay):
             return message
         if isinstance(message, Raw):
             return self._read(message, now)
+        pictures: tuple[tuple[int, object], ...] = ()
         if isinstance(message, Heard):
             heard = message
+        elif isinstance(message, Pictured):
+            heard, pictures = message.heard, message.pictures
         else:  # the form of the first listings, from a thread of one's own
             heard = Heard(at=now, message_id=new_id(), events=from_forwarded(message, now=now))
+            if isinstance(message, dict) and len(message) == 1:
+                pictures = pictures_in(next(iter(message.values())), heard.events)
         changes = changes_of(self._reader.noticed(heard.events[0].topic, heard.events)) if heard.events else ()
         said = self._note(heard.events, now)
+        if pictures:
+            heard = self._kept(heard, pictures, now)
         return self._told(heard, (*heard.said, *said), (*heard.changes, *changes))
 
     def _read(self, raw: Raw, now: float) -> Heard | None:
@@ -109,7 +126,12 @@ class HeartbeatFilter(ZmqRelay):
             reports += self._liveness.said(each.device, each.online, now, entity=each.entity, retained=raw.retained)
         said = (*_words(reports), *self._note(found.events, now))
         heard = Heard(at=raw.at, message_id=raw.message_id, origin=raw.origin, again=raw.again, events=found.events)
+        if found.pictures:
+            heard = self._kept(heard, found.pictures, now)
         return self._told(heard, said, changes)
+
+    def _kept(self, heard: Heard, pictures: tuple[tuple[int, object], ...], now: float) -> Heard:
+        return heard if self._pictures is None else self._pictures.keep(heard, pictures, now)
 
     def _note(self, events: Iterable[Event], now: float) -> tuple[Availability, ...]:
         """Take the events as signs of life. Gives who is back."""
@@ -129,7 +151,7 @@ class HeartbeatFilter(ZmqRelay):
             return None
         return Heard(
             at=heard.at, message_id=heard.message_id, origin=heard.origin, again=heard.again, events=heard.events,
-            said=said, changes=changes,
+            said=said, changes=changes, images=heard.images,
         )  # fmt: skip
 
     # -- silence -----------------------------------------------------------------------------------------------------

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from event_processor.causes import UNTAGGED
-from event_processor.domain.bodies import from_rabbitmq
-from event_processor.domain.heard import Heard, Raw, origin_of_message
+from event_processor.domain.bodies import from_rabbitmq, image_body, pictures_in
+from event_processor.domain.heard import Heard, Pictured, Raw, origin_of_message
+from event_processor.domain.pictures import kind_of_picture
 from pylib.brokers.identity import new_id
 from pylib.brokers.port import Delivery
 from pylib.data import decode
 
 __all__ = ["raw_mqtt", "read_rabbitmq"]
+
+_IMAGE: Final = b"image"  # what a body has in it that has a picture
 
 
 def raw_mqtt(own_topic: str = "") -> Callable[[Delivery], Raw | None]:
@@ -38,11 +42,17 @@ def raw_mqtt(own_topic: str = "") -> Callable[[Delivery], Raw | None]:
     return take
 
 
-def read_rabbitmq(delivery: Delivery) -> Heard:
+def read_rabbitmq(delivery: Delivery) -> Heard | Pictured:
     """Read a message of an application. Raises ``DecodeError`` for what it cannot be, which costs that one message."""
     now = time.time() if delivery.created_at is None else delivery.created_at
-    body = decode(delivery.body, delivery.content_type)
-    return Heard(
+    body: object
+    if not delivery.address.endswith(".image"):
+        body = decode(delivery.body, delivery.content_type)
+    elif kind_of_picture(delivery.body) is not None:
+        body = image_body(delivery.address, delivery.body)
+    else:
+        body = image_body(delivery.address, decode(delivery.body, delivery.content_type))
+    heard = Heard(
         at=now,
         message_id=delivery.message_id or new_id(),
         # A delivery tag belongs to one connection (AMQP 0-9-1 section 1.8.3.13), so it does not tell two equal messages apart.
@@ -50,3 +60,8 @@ def read_rabbitmq(delivery: Delivery) -> Heard:
         again=delivery.redelivered,
         events=from_rabbitmq(delivery.address, body, now=now),
     )
+    if _IMAGE in delivery.body or delivery.address.endswith(".image"):
+        pictures = pictures_in(body, heard.events)
+        if pictures:
+            return Pictured(heard, pictures)
+    return heard

@@ -16,7 +16,7 @@ import msgspec
 
 from event_processor.discovery.findings import Findings
 from event_processor.discovery.identities import Identities
-from event_processor.discovery.meaning import Meaning, Words
+from event_processor.discovery.meaning import Meaning, Picture, Words
 from event_processor.discovery.naming import key_for
 from event_processor.discovery.payload import Payload
 from event_processor.discovery.plan import Plan, Source, Watching, Who, hash_of
@@ -134,7 +134,9 @@ class Catalogue:
                 continue
             made = _event(entity, reading.meaning.kind, payload, said)
             out.events.append(made)
-            if type(reading.meaning) is Words and reading.meaning.off_after_s:
+            if type(reading.meaning) is Picture and isinstance(raw, bytes):
+                out.picture(raw)
+            elif type(reading.meaning) is Words and reading.meaning.off_after_s:
                 if self._off.pop(entity.key, None) is not None or said[1]:
                     self._off_changed[entity.key] = None
                 if said[1]:

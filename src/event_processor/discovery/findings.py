@@ -17,13 +17,15 @@ class Findings:
     """Collects, and becomes a ``Found``."""
 
     __slots__ = (
-        "_problems", "availability", "claimed", "departed", "devices", "entities", "events", "removed", "subscribe",
+        "_problems", "availability", "claimed", "departed", "devices", "entities", "events", "pictures", "removed",
+        "subscribe",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.devices: dict[str, DeviceInfo] = {}
         self.entities: dict[str, Entity] = {}
         self.events: list[Event] = []
+        self.pictures: tuple[tuple[int, bytes], ...] = ()
         self.availability: list[Availability] = []
         self.removed: dict[str, None] = {}
         self.departed: dict[str, None] = {}
@@ -35,6 +37,10 @@ class Findings:
         """Tell what made no sense, in a sentence for a person. The same one is told once."""
         shown = topic if topic.isprintable() and len(topic) <= 200 else repr(topic[:200])
         self._problems[f"{shown}: {reason}."] = None
+
+    def picture(self, data: bytes) -> None:
+        """The last event is about this picture."""
+        self.pictures = (*self.pictures, (len(self.events) - 1, data))
 
     def found(self) -> Found:
         """Everything that was gathered."""
@@ -50,4 +56,5 @@ class Findings:
             subscribe=tuple(self.subscribe),
             problems=problems,
             departed=tuple(self.departed),
+            pictures=self.pictures,
         )

@@ -2,7 +2,8 @@
 
 To the topic, the device's name and the type come here: an expression where a dotted path is not enough, a unit, a room, and a
 topic for commands, so that outputs can be described too. The device is known from its first message on; an output that never
-reports, and whose names have no wildcards, from the start.
+reports, and whose names have no wildcards, from the start. Of the type "picture" a payload, or what ``value`` names in it, is
+a picture.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from event_processor.discovery.templates import MISSING, Templates
 from event_processor.domain.entities import CommandForm, Role
 from event_processor.domain.fields import scalar
 from event_processor.domain.mapping import TopicMapping, compile_mapping
+from event_processor.domain.pictures import MOST_BYTES, decoded
+from event_processor.domain.pictures import TYPE as PICTURE
+from pylib.data import decode_json
 from pylib.errors import ConfigError, DecodeError
 
 __all__ = ["FreeMapping", "Mappings", "free_mapping"]
@@ -78,6 +82,8 @@ def free_mapping(
     Raises ``ConfigError``, whose message starts with the option at fault ("device: ...").
     """
     base = compile_mapping(name, topic=topic, device=device, type=type, value=value, kind=kind, on=on, off=off)
+    if base.type == PICTURE and (expression or command_topic or base.meter or role not in ("", "input")):
+        raise ConfigError("type: a picture is an input; it has neither an expression nor a command_topic")
     if expression and value.strip():
         raise ConfigError("expression: either this or value, not both")
     for option, text in (("expression", expression), ("command_template", command_template)):
@@ -155,6 +161,9 @@ class Mappings:
 
     def _read(self, payload: Payload, out: Findings, mapping: FreeMapping, levels: tuple[str, ...]) -> None:
         base = mapping.base
+        if base.type == PICTURE:
+            self._picture(payload, out, mapping, levels)
+            return
         if mapping.expression:
             raw = self.catalogue.templates.extractor(mapping.expression).of(payload)
             if raw is MISSING:
@@ -167,6 +176,24 @@ class Mappings:
         event = base.read(payload.topic, levels, value, now=payload.now, retained=payload.retained)
         self._know(out, mapping, levels, event.device)
         out.events.append(event)
+
+    def _picture(self, payload: Payload, out: Findings, mapping: FreeMapping, levels: tuple[str, ...]) -> None:
+        found: object = payload.body
+        if mapping.base.path:
+            try:
+                found = decode_json(payload.body, max_size=2 * MOST_BYTES)
+            except DecodeError:
+                raise DecodeError("the payload is not JSON, or too large") from None
+            for step in mapping.base.path:
+                found = found.get(step) if isinstance(found, dict) else None
+            if found is None:
+                return  # this message came without a picture
+        data = decoded(found)
+        plain = msgspec.structs.replace(mapping.base, path=())
+        event = plain.read(payload.topic, levels, None, now=payload.now, retained=payload.retained)
+        self._know(out, mapping, levels, event.device)
+        out.events.append(msgspec.structs.replace(event, active=True))
+        out.picture(data)
 
     def _know(self, out: Findings, mapping: FreeMapping, levels: tuple[str, ...], device: str) -> None:
         if self.catalogue.registry.entity(device) is not None and self.catalogue.origins(f"mapping:{device}"):

@@ -17,7 +17,7 @@ from event_processor.domain.events import Kind
 from event_processor.domain.fields import Scalar
 from pylib.errors import DecodeError
 
-__all__ = ["ACTIVE", "Anything", "Meaning", "Momentary", "Number", "Position", "Said", "Words", "on_off"]
+__all__ = ["ACTIVE", "Anything", "Meaning", "Momentary", "Number", "Picture", "Position", "Said", "Words", "on_off"]
 
 Said: TypeAlias = "tuple[Scalar, bool | None] | None"
 """Value and activity; ``None`` where the message says nothing for this entity."""
@@ -148,6 +148,15 @@ class Momentary(msgspec.Struct, frozen=True, gc=False):
         if self.types and text not in self.types:
             raise DecodeError(f"expected one of {', '.join(self.types)[:100]}, got {_shown(text)}")
         return self.value or text[:LONGEST_TEXT], True
+
+
+class Picture(msgspec.Struct, frozen=True, gc=False):
+    """A picture: active each time one comes. Its value is the name under which it is kept, which is not known here."""
+
+    kind: ClassVar[Kind] = "input"
+
+    def of(self, raw: object) -> Said:
+        return None, True
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):

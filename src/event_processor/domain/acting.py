@@ -17,6 +17,7 @@ from event_processor.domain.events import Event
 from event_processor.domain.memos import Entry, Queued, Run, key_of
 from event_processor.domain.modes import set_mode
 from event_processor.domain.outcome import Check, Step
+from event_processor.domain.pictures import TYPE as PICTURE
 from event_processor.domain.rulebook import CompiledRule
 from event_processor.domain.rules import Delay, DeviceCommand, Notify, SetMode, SetOff, UnlessAcknowledged
 from event_processor.domain.turn import Turn, digest
@@ -170,13 +171,16 @@ def _notify(turn: Turn, compiled: CompiledRule, run: Run, index: int, action: No
     if turn.maintenance:
         checks.append(Check("notify", False, f"{', '.join(action.to)} was not told: maintenance mode is on"))
         return
+    camera = _camera(turn, run.event.device, action.image)
     for number, target in enumerate(action.to):
-        body = {
+        body: dict[str, object] = {
             "title": _filled(turn, compiled, run.event, action.title),
             "text": _filled(turn, compiled, run.event, action.text),
             "device": run.event.device,
-            "image": action.image,
+            "image": bool(action.image),
         }
+        if camera:
+            body["camera"] = camera
         turn.steps.append(
             Step(
                 id=digest(run.id, index, number),
@@ -190,6 +194,17 @@ def _notify(turn: Turn, compiled: CompiledRule, run: Run, index: int, action: No
             )
         )
     checks.append(Check("notify", True, f"{', '.join(action.to)} was told"))
+
+
+def _camera(turn: Turn, device: str, image: bool | str) -> str:
+    """Whose picture goes along, where it is not the event's own: the camera that is named, or that of the same device, as a
+    doorbell has one."""
+    if not image or isinstance(image, str):
+        return image or ""
+    entity = turn.registry.entity(device)
+    if entity is None or entity.type == PICTURE:
+        return ""
+    return next((mate.key for mate in turn.registry.entities_of(entity.device) if mate.type == PICTURE), "")
 
 
 def _filled(turn: Turn, compiled: CompiledRule, event: Event, template: str) -> str:

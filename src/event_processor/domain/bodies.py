@@ -7,18 +7,19 @@ root, or a bare list. ``data`` holds ``device_info`` with ``inputs`` and ``outpu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 from event_processor.domain import fields
 from event_processor.domain.events import Event, Kind, Source
 from pylib.errors import DecodeError
 
-__all__ = ["from_forwarded", "from_rabbitmq", "origin_of"]
+__all__ = ["from_forwarded", "from_rabbitmq", "image_body", "origin_of", "pictures_in"]
 
 _KEY_FIELDS: Final = ("device_key", "key")
 _LABEL_FIELDS: Final = ("device_label", "input_label", "label", "name")
 _LOCATION_FIELDS: Final = ("location", "input_location")
+_LISTS: Final = ("device_info", "inputs", "active_devices")
 _SAYS_STATE: Final = ("active", "state", "image")
 _Device = Mapping[object, object]
 
@@ -55,21 +56,57 @@ def from_forwarded(message: object, *, now: float, source: Source = "rabbitmq") 
     return tuple(events)
 
 
+def image_body(routing_key: str, body: object) -> object:
+    """A body under ``event.notify.<topic>.<device>.image`` in the form of the others. It may be the picture and nothing else,
+    or describe its device in its root; the routing key names the device where the body does not."""
+    device: dict[object, object] = {"image": body}
+    if isinstance(body, (Mapping, list, tuple)):
+        merged = _merged(body)
+        if not merged.get("image") or any(listed in merged for listed in _LISTS):
+            return body
+        device = {**merged}
+        device.pop("data", None)
+    if not any(device.get(field) for field in (*_KEY_FIELDS, *_LABEL_FIELDS)):
+        device["device_key"] = ".".join(routing_key.split(".")[3:-1]) or origin_of(routing_key)
+    return {"timestamp": device.pop("timestamp", None), "active_devices": [device]}
+
+
+def pictures_in(body: object, events: Sequence[Event]) -> tuple[tuple[int, object], ...]:
+    """The pictures of a body that ``events`` were read from, as they stand there, each with the number of its device's event.
+
+    They are nowhere else: an event has none, and the body is left as it is.
+    """
+    merged = _merged(body)
+    info = merged.get("device_info")
+    inputs = info.get("inputs") if isinstance(info, Mapping) else merged.get("inputs")
+    numbers = {event.device: number for number, event in enumerate(events) if event.kind == "input"}
+    found: dict[int, object] = {}
+    for devices, what in ((inputs, "inputs"), (merged.get("active_devices"), "active_devices")):
+        for index, device in enumerate(fields.objects(devices, what)):
+            number = numbers.get(_key(device, f"{what}[{index}]")) if device.get("image") else None
+            if number is not None:
+                found[number] = device["image"]
+    return tuple(found.items())
+
+
 def _read(origin: str, topic: str, body: object, now: float, source: Source, *, heartbeat: bool) -> tuple[Event, ...]:
+    return _Body(origin, topic, _merged(body), now, source, heartbeat).events()
+
+
+def _merged(body: object) -> _Device:
+    """The body's root and its ``data`` as one."""
     if isinstance(body, (list, tuple)):
         body = {"active_devices": _listed(body)}
     if not isinstance(body, Mapping):
         raise DecodeError(f"expected an object or a list, got {fields.kind_of(body)}")
     data = body.get("data")
     if data is None:
-        merged: _Device = body
-    elif isinstance(data, Mapping):
-        merged = {**body, **data}
-    elif isinstance(data, (list, tuple)):
-        merged = {**body, "active_devices": _listed(data)}
-    else:
-        raise DecodeError(f"data: expected an object or a list, got {fields.kind_of(data)}")
-    return _Body(origin, topic, merged, now, source, heartbeat).events()
+        return body
+    if isinstance(data, Mapping):
+        return {**body, **data}
+    if isinstance(data, (list, tuple)):
+        return {**body, "active_devices": _listed(data)}
+    raise DecodeError(f"data: expected an object or a list, got {fields.kind_of(data)}")
 
 
 def _listed(items: list[object] | tuple[object, ...]) -> list[object]:

@@ -95,7 +95,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     ``removed`` are keys of entities that the convention has taken back, and ``departed`` the devices that have none left;
     ``problems`` are sentences for a person, each
-    naming the topic. A message that fits no convention gives an empty ``Found``.
+    naming the topic. ``pictures`` are the bytes of those that events are about, by the event's number. A message that fits no
+    convention gives an empty ``Found``.
     """
 
     devices: tuple[DeviceInfo, ...] = ()
@@ -106,3 +107,4 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     subscribe: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     departed: tuple[str, ...] = ()
+    pictures: tuple[tuple[int, bytes], ...] = ()

@@ -14,8 +14,9 @@ from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
 from event_processor.domain.outcome import Change
 from event_processor.domain.prompts import Request
+from event_processor.domain.records import ImageRecord
 
-__all__ = ["Heard", "Raw", "Request", "origin_of_message"]
+__all__ = ["Heard", "Pictured", "Raw", "Request", "origin_of_message"]
 
 
 class Raw(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +40,8 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True):
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """What one message said, or what a device's silence did: events for the rules, and what is known of devices by now.
 
-    ``said`` is who went offline or came back, which rules may wait for.
+    ``said`` is who went offline or came back, which rules may wait for. ``images`` are the entries of pictures that were kept,
+    each with the number of its event.
     """
 
     travels_by_reference: ClassVar[bool] = True
@@ -51,6 +53,17 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...] = ()
     said: tuple[Availability, ...] = ()
     changes: tuple[Change, ...] = ()
+    images: tuple[tuple[int, ImageRecord], ...] = ()
+
+
+class Pictured(msgspec.Struct, frozen=True):
+    """What a message said, and the pictures that came with it, as they came, each with the number of its event. They are kept
+    where it is read, and go no further."""
+
+    travels_by_reference: ClassVar[bool] = True
+
+    heard: Heard
+    pictures: tuple[tuple[int, object], ...]
 
 
 def origin_of_message(tag: int, address: str, body: bytes) -> str:

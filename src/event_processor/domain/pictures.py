@@ -15,7 +15,7 @@ from typing import Final
 from event_processor.domain.outcome import Change
 from pylib.errors import DecodeError
 
-__all__ = ["MOST_BYTES", "TYPE", "decoded", "is_name", "kind_of_picture", "name_of", "names_in"]
+__all__ = ["MOST_BYTES", "TYPE", "decoded", "digest_of", "is_name", "kind_of_picture", "name_of", "names_in"]
 
 MOST_BYTES: Final = 10 * 1024 * 1024
 """Bytes of one picture, at most."""
@@ -78,12 +78,17 @@ def kind_of_picture(data: bytes) -> tuple[str, str] | None:
     return None
 
 
-def name_of(data: bytes, ending: str, device: str, at: float) -> str:
-    """What a device's picture of that moment (seconds since the epoch) is called: by day, device and content, so that none of
-    these words stands in it. The same picture of the same device on the same day has the same name."""
+def digest_of(data: bytes, device: str) -> str:
+    """By what a device's picture is known: no word of the device's stands in it."""
     digest = hashlib.sha256(device.encode("utf-8", "replace") + b"\0")
     digest.update(data)
-    return f"{datetime.fromtimestamp(at, UTC):%Y/%m/%d}/{digest.hexdigest()}.{ending}"
+    return digest.hexdigest()
+
+
+def name_of(data: bytes, ending: str, device: str, at: float) -> str:
+    """What a device's picture of that moment (seconds since the epoch) is called: by day, device and content. The same picture
+    of the same device on the same day has the same name."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y/%m/%d}/{digest_of(data, device)}.{ending}"
 
 
 def is_name(text: object) -> bool:

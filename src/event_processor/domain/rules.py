@@ -111,12 +111,12 @@ class DeviceCommand(_Part, frozen=True, kw_only=True, omit_defaults=True, tag_fi
 
 class Notify(_Part, frozen=True, kw_only=True, omit_defaults=True, tag_field="do", tag="notify"):
     """Tell people. ``{device}``, ``{value}``, ``{label}``, ``{rule}``, ``{mode}`` and ``{time}`` are filled in; ``image``
-    attaches the event's picture where it has one."""
+    attaches a picture: true is the event's own or else the latest of its device's camera, a text is the key of a camera."""
 
     to: tuple[str, ...] = ("default",)
     title: str = "{rule}"
     text: str = "{device}: {value}"
-    image: bool = False
+    image: bool | str = False
 
 
 class SetMode(_Part, frozen=True, kw_only=True, omit_defaults=True, tag_field="do", tag="mode"):

@@ -10,6 +10,8 @@ from typing import Final, Literal
 import msgspec
 
 from event_processor.domain.outcome import Step
+from event_processor.domain.pictures import MOST_BYTES as MOST_PICTURE
+from event_processor.domain.pictures import kind_of_picture
 from pylib.errors import MessageError, Rejected
 
 __all__ = ["Message", "Note", "Picture", "PictureOf", "Told", "read_step"]
@@ -20,17 +22,11 @@ MOST_TEXT: Final = 4000
 """Characters of a text; a longer one is cut. The services take between 1,000 and 32,000."""
 
 MOST_TITLE: Final = 200
-MOST_PICTURE: Final = 10 * 1024 * 1024
-"""Bytes of one picture; a larger one is left out, and the text says so."""
-
 MOST_PICTURES: Final = 50
 """Pictures of one note."""
 
-_KINDS: Final = ((b"\xff\xd8\xff", "jpg", "image/jpeg"), (b"\x89PNG", "png", "image/png"), (b"GIF8", "gif", "image/gif"),
-                 (b"RIFF", "webp", "image/webp"))  # fmt: skip
-
 PictureOf = Callable[[str, float], Path | bytes | None]
-"""The picture that belongs to a device's report of that time, where there is one. Called on the notifier's thread."""
+"""The latest picture of a camera up to that time, where there is one. Called on the notifier's thread."""
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -87,7 +83,7 @@ def read_step(step: Step, images: Path | None = None, picture_of: PictureOf | No
     """The note that a step of kind "notify" asks for; ``output`` is the target's name.
 
     The body has ``text``, and may have ``title``, ``label`` (else the device, else the rule), ``urgent``, ``image`` (true: the
-    picture of the event) and ``images``: bytes, or paths below the folder of pictures.
+    latest picture of ``camera``, else of the device) and ``images``: bytes, or paths below the folder of pictures.
     :raises Rejected: there is nothing to tell in it.
     """
     body = step.body
@@ -124,32 +120,38 @@ def _sources(step: Step, body: Mapping[object, object], picture_of: PictureOf | 
     given = body.get("images")
     sources: list[object] = list(given) if isinstance(given, (list, tuple)) else []
     if body.get("image") is True and picture_of is not None:
-        found = picture_of(str(body.get("device") or ""), step.at)
+        found = picture_of(str(body.get("camera") or body.get("device") or ""), step.at)
         if found is not None:
-            sources.append(found if isinstance(found, bytes) else found.read_bytes())
+            sources.append(found)
     return sources[:MOST_PICTURES]
 
 
 def _picture(source: object, images: Path | None, number: int) -> Picture:
     name = ""
-    if isinstance(source, str):
+    if isinstance(source, Path):
+        name, source = source.name, _read(source)
+    elif isinstance(source, str):
         if images is None:
             raise Rejected("there is no folder of pictures")
         path = (images / source).resolve()
         # Whoever writes a rule may name a picture, and no other file of this machine.
         if not path.is_relative_to(images.resolve()):
             raise Rejected("the path leads out of the folder of pictures")
-        if path.stat().st_size > MOST_PICTURE:
-            raise Rejected(f"{path.name} has more than {MOST_PICTURE} bytes")
-        source, name = path.read_bytes(), path.name
+        source, name = _read(path), path.name
     if not isinstance(source, bytes):
         raise Rejected(f"expected bytes or a path, got {type(source).__name__}")
     if len(source) > MOST_PICTURE:
         raise Rejected(f"it has {len(source)} bytes, and {MOST_PICTURE} are the limit")
-    for start, ending, kind in _KINDS:
-        if source.startswith(start):
-            return Picture(name or f"picture-{number}.{ending}", kind, source)
-    raise Rejected("it is neither JPEG, PNG, GIF nor WebP")
+    kind = kind_of_picture(source)
+    if kind is None:
+        raise Rejected("it is neither JPEG, PNG, GIF nor WebP")
+    return Picture(name or f"picture-{number}.{kind[0]}", kind[1], source)
+
+
+def _read(path: Path) -> bytes:
+    if path.stat().st_size > MOST_PICTURE:
+        raise Rejected(f"{path.name} has more than {MOST_PICTURE} bytes")
+    return path.read_bytes()
 
 
 def _cut(text: str, most: int) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, select
 
-from event_processor.domain.pictures import MOST_BYTES, is_name, kind_of_picture, name_of
+from event_processor.domain.pictures import MOST_BYTES, digest_of, is_name, kind_of_picture, name_of
 from event_processor.domain.records import ImageRecord
 from event_processor.store import tables as t
 from pylib.errors import Rejected
@@ -70,6 +70,10 @@ class ImageFolder:
             name=name, device=device, at=at, size=len(data), sha256=hashlib.sha256(data).hexdigest(), content_type=kind[1],
             cause=cause,
         )  # fmt: skip
+
+    def is_same(self, name: str, data: bytes, device: str) -> bool:
+        """Whether this very picture of the device is there under ``name``."""
+        return is_name(name) and digest_of(data, device) in name and (self.folder / name).is_file()
 
     def path_of(self, name: str) -> Path:
         """Where a picture is. Raises ``Rejected`` for a name that is none of ours, such as one with ``..`` in it."""

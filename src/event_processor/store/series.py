@@ -97,14 +97,26 @@ class Series:
                 for row in connection.execute(query)
             )
 
-    def images(self, *, device: str | None = None, before: float | None = None, limit: int = 100) -> tuple[ImageRecord, ...]:
-        """Pictures, the latest first."""
+    def images(
+        self,
+        *,
+        device: str | None = None,
+        before: float | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 100,
+    ) -> tuple[ImageRecord, ...]:
+        """Pictures, the latest first: taken before a moment, or from ``since`` up to ``until``, both included."""
         table = t.images.c
         query = select(t.images).order_by(table.at.desc(), table.id.desc()).limit(min(limit, MOST_ROWS))
         if device is not None:
             query = query.where(table.device == device)
         if before is not None:
             query = query.where(table.at < before)
+        if since is not None:
+            query = query.where(table.at >= since)
+        if until is not None:
+            query = query.where(table.at <= until)
         with self._reader.connect() as connection:
             return tuple(
                 ImageRecord(

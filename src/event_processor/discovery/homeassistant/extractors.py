@@ -6,9 +6,10 @@ import msgspec
 
 from event_processor.discovery.payload import Payload, as_text
 from event_processor.discovery.templates import MISSING, Extractor
+from event_processor.domain.pictures import decoded
 from pylib.errors import DecodeError
 
-__all__ = ["EventType", "StateOrText", "Update"]
+__all__ = ["EventType", "PictureBytes", "StateOrText", "Update"]
 
 
 class EventType:
@@ -34,6 +35,15 @@ class EventType:
         if not isinstance(found, dict) or "event_type" not in found:
             raise DecodeError("expected an object with an event_type")
         return found["event_type"]
+
+
+class PictureBytes:
+    """A picture as it is, or in Base64; which of them the announcement says need not be true."""
+
+    __slots__ = ()
+
+    def of(self, payload: Payload) -> object:
+        return decoded(payload.body)
 
 
 class StateOrText:

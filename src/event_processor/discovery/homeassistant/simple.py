@@ -8,11 +8,12 @@ from typing import Final, TypeAlias
 import msgspec
 
 from event_processor.discovery.homeassistant.config import Config
-from event_processor.discovery.homeassistant.extractors import EventType, StateOrText, Update
-from event_processor.discovery.meaning import Anything, Meaning, Momentary, Number, Words, on_off
+from event_processor.discovery.homeassistant.extractors import EventType, PictureBytes, StateOrText, Update
+from event_processor.discovery.meaning import Anything, Meaning, Momentary, Number, Picture, Words, on_off
 from event_processor.discovery.naming import words_of
 from event_processor.discovery.plan import Plan, Source
 from event_processor.domain.entities import CommandForm
+from event_processor.domain.pictures import TYPE as PICTURE
 from pylib.errors import DecodeError
 
 __all__ = ["SIMPLE", "Reader"]
@@ -157,8 +158,27 @@ def device_tracker(config: Config) -> tuple[Plan, ...]:
     return (config.plan(_needed(config, config.source("state_topic", "value_template", Words(words, open=True)))),)
 
 
+def camera(config: Config) -> tuple[Plan, ...]:
+    return _picture(config, "topic")
+
+
+def image(config: Config) -> tuple[Plan, ...]:
+    if config.topic("url_topic"):
+        # Whoever can publish would have the hub ask any address of the house's network.
+        raise DecodeError("url_topic: pictures are not fetched from addresses that messages name, only taken from image_topic")
+    return _picture(config, "image_topic")
+
+
+def _picture(config: Config, key: str) -> tuple[Plan, ...]:
+    topic = config.topic(key)
+    if not topic:
+        raise DecodeError(f"{key}: there has to be one")
+    extract = config.templates.shared("picture", PictureBytes)
+    return (config.plan((Source(topic, extract, Picture()),), type=PICTURE),)
+
+
 def nothing(config: Config) -> tuple[Plan, ...]:
-    """Pictures and remote controls have no value of their own."""
+    """Remote controls have no value of their own."""
     return ()
 
 
@@ -182,6 +202,6 @@ SIMPLE: Final[Mapping[str, Reader]] = {
     "binary_sensor": binary_sensor, "sensor": sensor, "switch": switch, "siren": siren, "lock": lock, "button": button,
     "scene": scene, "number": number, "select": select, "text": text, "date": text, "time": text, "datetime": text,
     "notify": notify, "event": event, "device_automation": device_automation, "tag": tag, "update": update,
-    "device_tracker": device_tracker, "camera": nothing, "image": nothing, "infrared": nothing, "remote": nothing,
+    "device_tracker": device_tracker, "camera": camera, "image": image, "infrared": nothing, "remote": nothing,
 }  # fmt: skip
 """Components by name."""

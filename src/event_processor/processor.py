@@ -16,7 +16,7 @@ from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
 from event_processor.domain.heard import Heard, Request
 from event_processor.domain.outcome import Change, Evaluation, Outcome
-from event_processor.domain.records import MeterRecord
+from event_processor.domain.records import ImageRecord, MeterRecord
 from event_processor.domain.requests import answer
 from event_processor.domain.rulebook import Rulebook
 from event_processor.domain.schedules import Timetable
@@ -36,8 +36,9 @@ log = logging.getLogger("event_processor")
 URL_STORE: Final = "inproc://store"
 
 Result = TypeVar("Result")
-# What is stored together or not at all: all that follows from one message, and what a meter's reading adds.
-Stored: TypeAlias = Outcome | tuple[Outcome | MeterRecord, ...]
+# What is stored together or not at all: all that follows from one message, what a meter's reading adds, and pictures' entries.
+Part: TypeAlias = Outcome | MeterRecord | ImageRecord
+Stored: TypeAlias = Outcome | tuple[Part, ...]
 
 # How loud a rule's silence is. What says every few seconds that nothing follows is for debugging only.
 _LEVELS: Final[Mapping[str, int]] = {"too_old": logging.WARNING, "from_the_future": logging.WARNING}
@@ -195,7 +196,7 @@ class EventProcessor(ZmqRelay):
         changes = heard.changes
         if any(change.scope in _WHO for change in changes):
             changes = (*changes, *self._engine.learn(changes, base, now).changes)
-        together: list[Outcome | MeterRecord] = []
+        together: list[Part] = []
         failed: Exception | None = None
         for cause, each in _parts(base, heard):
             if self._causes.decided(cause):
@@ -211,6 +212,8 @@ class EventProcessor(ZmqRelay):
                 break
             self._causes.note(cause)
             changes = ()
+        if heard.images:
+            together += [msgspec.structs.replace(image, cause=f"{base}.{number}") for number, image in heard.images]
         if changes:
             cause = f"{base}.more"
             together.append(Outcome(cause=new_id() if self._causes.decided(cause) else cause, at=now, changes=changes))
@@ -308,9 +311,9 @@ class EventProcessor(ZmqRelay):
             self._tell(outcome)
             self._sink.send_pyobj(outcome)
 
-    def _tell(self, *stored: Outcome | MeterRecord) -> None:
+    def _tell(self, *stored: Part) -> None:
         for outcome in stored:
-            if isinstance(outcome, MeterRecord):
+            if not isinstance(outcome, Outcome):
                 continue
             for evaluation in outcome.evaluations:
                 level = logging.INFO if evaluation.fired else _LEVELS.get(evaluation.reason, logging.DEBUG)

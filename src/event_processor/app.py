@@ -24,6 +24,7 @@ from event_processor.domain.engine import Engine
 from event_processor.domain.liveness import Liveness
 from event_processor.domain.mapping import outside
 from event_processor.domain.outcome import Change, Scope
+from event_processor.domain.pictures import names_in
 from event_processor.domain.registry import Registry
 from event_processor.domain.rule_file import RuleFile
 from event_processor.domain.rulebook import MODES, Rulebook, compile_rules
@@ -34,13 +35,17 @@ from event_processor.metering import Meters
 from event_processor.notify.notifier import Notifier
 from event_processor.notify.targets import load_targets
 from event_processor.notify.telling import Teller
+from event_processor.pictures import Pictures
 from event_processor.presence import URL_PRESENCE, Presence, concerns, read_announced, setting_of, view_of
 from event_processor.processor import URL_STORE, EventProcessor
 from event_processor.reading import raw_mqtt, read_rabbitmq
 from event_processor.settings import House, HubSettings, read_rules, with_rules
 from event_processor.settings.connecting import addresses, tls_options
 from event_processor.steering import StoreProblems, offer
+from event_processor.store.album import Album
+from event_processor.store.images import ImageFolder, ImageSweep
 from event_processor.store.keeper import Loaded
+from event_processor.store.reader import Reader
 from event_processor.store.retention import Limits, Sweep
 from event_processor.store.samples import samples_of_store
 from event_processor.store.writer import StoreWriter
@@ -83,7 +88,7 @@ class Hub:
         self.writer = StoreWriter(
             house.database or folder / DATABASE,
             source_url=URL_STORE,
-            sweep=Sweep(Limits(events_days=house.keep_days, most_bytes=int(house.keep_mib * 1024 * 1024))),
+            sweep=_sweep(house, folder),
             name="StoreWriter",
         )
         loaded = self.writer.load()
@@ -122,7 +127,8 @@ class Hub:
             reconnect=reconnect,
             on_ready=self._listens,
         )
-        self.heartbeats = _heartbeats(settings, discovery, changes, subscriber)
+        pictures = Pictures(ImageFolder(folder / IMAGES), names_in(changes))
+        self.heartbeats = _heartbeats(settings, discovery, changes, subscriber, pictures)
         self.threads: tuple[AppThread, ...] = (
             relay, notifier, self.writer, self.processor, self.presence, self.heartbeats, listener, subscriber
         )  # fmt: skip
@@ -200,15 +206,23 @@ def rulebook(settings: HubSettings, file: RuleFile) -> Rulebook:
 
 def _notifier(house: House, folder: Path) -> Notifier:
     teller = Teller(URL_STORE)
+    album = Album(Reader(house.database or folder / DATABASE), ImageFolder(folder / IMAGES))
     notifier = Notifier(
         load_targets(app_config, house.timezone),
         folder / NOTES,
         images=folder / IMAGES,
+        picture_of=album.latest,
         on_told=teller.told,
         on_event=teller.event,
     )
     teller.join(notifier)
     return notifier
+
+
+def _sweep(house: House, folder: Path) -> Sweep:
+    most_bytes = int(house.keep_picture_mib * 1024 * 1024)
+    images = ImageSweep(ImageFolder(folder / IMAGES), days=house.keep_picture_days, most_bytes=most_bytes)
+    return Sweep(Limits(events_days=house.keep_days, most_bytes=int(house.keep_mib * 1024 * 1024)), images=images)
 
 
 def _relay(settings: HubSettings, where: tuple[Address, ...], reconnect: Reconnect) -> RabbitMQRelay:
@@ -293,7 +307,7 @@ def _discovery(settings: HubSettings, changes: list[Change], own: str) -> Discov
 
 
 def _heartbeats(
-    settings: HubSettings, discovery: Discovery, changes: list[Change], subscriber: MqttSubscriber
+    settings: HubSettings, discovery: Discovery, changes: list[Change], subscriber: MqttSubscriber, pictures: Pictures
 ) -> HeartbeatFilter:
     liveness = Liveness(time.time())
     liveness.restore(changes)
@@ -303,4 +317,5 @@ def _heartbeats(
         liveness,
         subscribe=lambda topics: subscriber.subscribe(outside(settings.subscriptions, topics)),
         link=subscriber.member.link,
+        pictures=pictures,
     )

@@ -28,7 +28,6 @@ from event_processor.domain.pictures import names_in
 from event_processor.domain.registry import Registry
 from event_processor.domain.rule_file import RuleFile
 from event_processor.domain.rulebook import MODES, Rulebook, compile_rules
-from event_processor.domain.schedule_times import Place
 from event_processor.domain.schedules import Timetable
 from event_processor.heartbeat import HeartbeatFilter
 from event_processor.metering import Meters
@@ -39,7 +38,7 @@ from event_processor.pictures import Pictures
 from event_processor.presence import URL_PRESENCE, Presence, concerns, read_announced, setting_of, view_of
 from event_processor.processor import URL_STORE, EventProcessor
 from event_processor.reading import raw_mqtt, read_rabbitmq
-from event_processor.settings import House, HubSettings, read_rules, with_rules
+from event_processor.settings import House, HubSettings, all_schedules, read_rules, read_schedules, with_rules
 from event_processor.settings.connecting import addresses, tls_options
 from event_processor.steering import StoreProblems, offer
 from event_processor.store.album import Album
@@ -140,6 +139,7 @@ class Hub:
             writer=self.writer,
             processor=self.processor,
             compile=lambda file: rulebook(settings, file),
+            schedules=lambda file: all_schedules(settings, file, runtime.clock.time()),
             problems=problems,
             database=house.database or folder / DATABASE,
             folder=folder,
@@ -151,7 +151,11 @@ class Hub:
         self.observing = Observing(runtime, "event-processor", problems, lambda: samples_of_store(self.writer.health()))
         self.control = Control(runtime, control_path(folder), problems)
         offer(
-            self.control, self.processor, self.writer, lambda: rulebook(settings, read_rules(with_rules(settings, app_config)))
+            self.control,
+            self.processor,
+            self.writer,
+            lambda: rulebook(settings, read_rules(with_rules(settings, app_config))),
+            lambda: all_schedules(settings, read_schedules(settings), runtime.clock.time()),
         )
 
     def start(self) -> None:
@@ -270,9 +274,8 @@ def _engine(settings: HubSettings, file: RuleFile, loaded: Loaded, changes: list
 
 
 def _timetable(settings: HubSettings, loaded: Loaded) -> Timetable:
-    house = settings.house
-    place = Place(zone=house.timezone, latitude=house.latitude, longitude=house.longitude)
-    return Timetable(settings.schedules, _states(loaded, "schedule"), place=place)
+    schedules = all_schedules(settings, read_schedules(settings), time.time())
+    return Timetable(schedules, _states(loaded, "schedule"), place=settings.house.place)
 
 
 def _states(loaded: Loaded, wanted: Scope) -> dict[str, bytes]:

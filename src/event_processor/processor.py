@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Final, TypeAlias, TypeVar
 
@@ -19,7 +19,7 @@ from event_processor.domain.outcome import Change, Evaluation, Outcome
 from event_processor.domain.records import ImageRecord, MeterRecord
 from event_processor.domain.requests import answer
 from event_processor.domain.rulebook import Rulebook
-from event_processor.domain.schedules import Timetable
+from event_processor.domain.schedules import Schedule, Timetable
 from event_processor.metering import Meters
 from event_processor.scheduling import Schedules
 from pylib.app import ZmqRelay
@@ -151,6 +151,15 @@ class EventProcessor(ZmqRelay):
             self._arm()
             self._show_soon()
             return outcome
+
+        return self._on_loop(do)
+
+    def reschedule(self, schedules: Sequence[Schedule]) -> Future[None]:
+        """Go on with these schedules and no others, soon; in the order of the calls. Any thread; fails as ``ask`` does."""
+
+        def do() -> None:
+            self._send(self._schedules.replace(schedules, self.runtime.clock.time()))
+            self._arm()
 
         return self._on_loop(do)
 

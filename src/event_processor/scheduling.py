@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from event_processor.causes import Causes
 from event_processor.domain.engine import Engine
@@ -11,7 +11,7 @@ from event_processor.domain.heard import Request
 from event_processor.domain.outcome import Change, Outcome
 from event_processor.domain.prompts import Scheduled
 from event_processor.domain.requests import answer
-from event_processor.domain.schedules import Due, ScheduleFired, Task, Timetable
+from event_processor.domain.schedules import Due, Schedule, ScheduleFired, Task, Timetable
 from event_processor.domain.task_requests import requests_of
 from pylib.brokers.identity import new_id
 
@@ -43,6 +43,13 @@ class Schedules:
     def due(self, now: float) -> Iterator[Outcome]:
         """Do everything that has come due by ``now``."""
         return self._outcomes(self._timetable.due(now), now)
+
+    def replace(self, schedules: Iterable[Schedule], now: float) -> Iterator[Outcome]:
+        """Go on with these schedules and no others; what was due by ``now`` is done first, as it was written then."""
+        yield from self.due(now)
+        changes = self._timetable.replace(schedules, now)
+        if changes:
+            yield Outcome(cause=new_id(), at=now, changes=changes)
 
     def switch(self, request: Request, name: str, now: float) -> Outcome:
         """Switch a schedule, or those of a pattern, as somebody asks (``enable`` or ``disable``)."""

@@ -1,6 +1,6 @@
 """What a running hub can be asked through its control socket, besides what every application answers.
 
-reload     read the file of rules again; ``{"rules": 12, "said": [...]}``
+reload     read the files of rules and schedules again; ``{"rules": 12, "schedules": 3, "said": [...]}``
 request    do something; ``{"done": true, "text": "..."}``
 reset_second_factor    have an account log in with the password alone; ``{"had": true}``
 store      how the store is
@@ -9,13 +9,14 @@ store      how the store is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from event_processor.domain.prompts import Request
 from event_processor.domain.rulebook import Rulebook
+from event_processor.domain.schedules import Schedule
 from event_processor.processor import EventProcessor
 from event_processor.store.people import reset_second_factor
 from event_processor.store.writer import StoreHealth, StoreWriter
@@ -57,16 +58,27 @@ class StoreProblems:
         return [Problem(part="store", what=what, since=since) for what, since in self._since.items()]
 
 
-def offer(control: Control, processor: EventProcessor, writer: StoreWriter, read: Callable[[], Rulebook]) -> None:
+def offer(
+    control: Control,
+    processor: EventProcessor,
+    writer: StoreWriter,
+    rules: Callable[[], Rulebook],
+    schedules: Callable[[], Sequence[Schedule]],
+) -> None:
     """Have ``control`` answer what a hub answers. Before its start.
 
-    :param read: makes the rules anew, of the files as they are now; called on the control's thread. Raises ``ConfigError``
+    :param rules: makes the rules anew, of the files as they are now; called on the control's thread. Raises ``ConfigError``
         for rules that are wrong, and the old ones stay.
+    :param schedules: the same of the schedules. Where either is wrong, neither is changed.
     """
 
     def reload(request: Mapping[str, object]) -> object:
-        outcome = processor.reload(read()).result(DONE_WITHIN)
-        return {"rules": processor.rules, "said": [one.explanation for one in outcome.evaluations]}
+        book, timed = rules(), schedules()
+        scheduled = processor.reschedule(timed)
+        outcome = processor.reload(book).result(DONE_WITHIN)
+        scheduled.result(DONE_WITHIN)
+        said = [one.explanation for one in outcome.evaluations]
+        return {"rules": processor.rules, "schedules": len(timed), "said": said}
 
     def ask(request: Mapping[str, object]) -> object:
         try:

@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     if options.what == "reload":
         answers = ask_hubs({"ask": "reload"})
         done = True
-        texts = [f"The hub goes on with {answer['rules']} rules." for answer in answers]
+        texts = [_goes_on(answer) for answer in answers]
     else:
         request = {"ask": "request", "what": options.what, "about": options.about, "value": _value(options), "who": _who()}
         answers = ask_hubs(request)
@@ -32,6 +32,11 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(*texts, sep="\n")
     return 0 if done else 1
+
+
+def _goes_on(answer: dict[str, object]) -> str:
+    schedules = answer.get("schedules")
+    return f"The hub goes on with {answer['rules']} rules{f' and {schedules} schedules' if schedules else ''}."
 
 
 def _value(options: argparse.Namespace) -> object:

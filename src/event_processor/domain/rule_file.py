@@ -19,15 +19,15 @@ says what to write. ``docs/reference/rules.md`` explains everything that can sta
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
 from event_processor.domain.rule_checks import check_mode, check_rule
 from event_processor.domain.rules import ActionOf, ModeSpec, Rule
+from event_processor.domain.toml_text import lines_of, place
 from pylib.errors import ConfigError
 
 __all__ = ["MOST_BYTES", "MOST_RULES", "Difference", "Problem", "RuleFile", "check", "diff", "export", "load"]
@@ -38,7 +38,6 @@ MOST_RULES: Final = 10_000
 Severity: TypeAlias = Literal["error", "warning"]
 T = TypeVar("T")
 _LISTS: Final = ("trigger", "window", "action")
-_PATH: Final = re.compile(r" - at `\$(.*?)`$")
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,16 +157,8 @@ def _converted(value: object, kind: type[T], field: str, problems: list[Problem]
 
 
 def _place(text: str) -> tuple[str, str]:
-    """Take the field out of the library's sentence, and put the sentence into the words of this format."""
-    found = _PATH.search(text)
-    field = found[1].lstrip(".") if found else ""
-    message = _PATH.sub("", text)
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", message)
-    if unknown:
-        return (f"{field}.{unknown[1]}" if field else unknown[1]), "there is no such field: see docs/reference/rules.md"
-    missing = re.fullmatch(r"Object missing required field `(.*)`", message)
-    if missing:
-        return (f"{field}.{missing[1]}" if field else missing[1]), "this has to be there"
+    """The field of the library's sentence, and the sentence in the words of this format."""
+    field, message = place(text, "docs/reference/rules.md")
     if "Invalid value" in message and field.endswith("do"):
         kinds = ", ".join(sorted(str(kind.__struct_config__.tag) for kind in ActionOf.__args__))
         return field, f"{message.removeprefix('Invalid value ')} is no action: there are {kinds}"
@@ -180,40 +171,11 @@ def _error(rule: str, field: str, message: str) -> Problem:
 
 def export(file: RuleFile) -> str:
     """Write a file that ``load`` reads as the same. Values that are as they would be anyway are left out."""
-    parts = ["[[mode]]\n" + _fields(msgspec.to_builtins(mode)) for mode in file.mode]
+    parts = ["[[mode]]\n" + lines_of(msgspec.to_builtins(mode)) for mode in file.mode]
     if file.group:
-        parts.append("[group]\n" + _fields({name: list(patterns) for name, patterns in file.group.items()}))
-    parts.extend("[[rule]]\n" + _fields(msgspec.to_builtins(rule)) for rule in file.rule)
+        parts.append("[group]\n" + lines_of({name: list(patterns) for name, patterns in file.group.items()}))
+    parts.extend("[[rule]]\n" + lines_of(msgspec.to_builtins(rule)) for rule in file.rule)
     return "\n".join(parts)
-
-
-def _fields(fields: Mapping[str, object]) -> str:
-    return "".join(f"{_key(name)} = {_value(value)}\n" for name, value in fields.items() if value is not None)
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _text(name)
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return repr(value) if "." in repr(value) or "e" in repr(value) else f"{value!r}.0"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(str(k))} = {_value(v)}" for k, v in value.items() if v is not None) + "}"
-    if isinstance(value, (list, tuple)):
-        if value and all(isinstance(one, Mapping) for one in value):
-            return "[\n" + "".join(f"    {_value(one)},\n" for one in value) + "]"
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return _text(str(value))
-
-
-def _text(value: str) -> str:
-    """A basic string of TOML: JSON's escapes are among TOML's, but for DEL, which TOML wants escaped too."""
-    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
 
 
 def diff(old: RuleFile, new: RuleFile) -> list[Difference]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from astral import Observer
 
 __all__ = [
-    "EVERY_DAY", "Cron", "Daily", "Place", "Sun", "When", "instant", "local", "next_after", "read_clock", "read_cron",
-    "read_daily", "read_days", "read_sun", "zone_of",
+    "EVERY_DAY", "Cron", "Daily", "Place", "Sun", "When", "instant", "local", "next_after", "next_times", "read_clock",
+    "read_cron", "read_daily", "read_days", "read_sun", "zone_of",
 ]  # fmt: skip
 
 EVERY_DAY: Final = frozenset(range(7))
@@ -168,6 +168,14 @@ def next_after(when: When, after: float, place: Place) -> float | None:
         return _next_cron(when, after, zone)
     due = _daily(when, after, zone) if isinstance(when, Daily) else _sun(when, after, place, zone)
     return next((at for at in due if at > after), None)
+
+
+def next_times(when: When, after: float, place: Place, count: int) -> tuple[float, ...]:
+    """The first ``count`` times after ``after``; fewer where no more come within a year or so. Raises as ``next_after``."""
+    found: list[float] = []
+    while len(found) < count and (at := next_after(when, found[-1] if found else after, place)) is not None:
+        found.append(at)
+    return tuple(found)
 
 
 def _daily(when: Daily, after: float, zone: ZoneInfo) -> Iterator[float]:

@@ -75,12 +75,14 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
 class ScheduleState(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered of a schedule: up to which instant its times were dealt with, by which definition, and whether it
-    was on. ``enabled`` is there where somebody has switched it, other than it is written."""
+    was on. ``enabled`` is there where somebody has switched it, other than it is written. ``zone`` is the one that its times
+    were in, and ``None`` in what was stored before that was kept."""
 
     done: float
     when: When
     on: bool = True
     enabled: bool | None = None
+    zone: str | None = None
 
 
 class ScheduleFired(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,7 +216,7 @@ class Timetable:
             state = self._states.get(schedule.id)
             if state is None or not state.on or not self.enabled(schedule.id):
                 changes.append(self._remember(schedule, now, None if state is None else state.enabled))
-            elif state.when != schedule.when:
+            elif not self._same_times(state, schedule):
                 since = now if last_seen is None else min(max(state.done, last_seen), now)
                 changes.append(self._remember(schedule, since, state.enabled))
             self._plan(schedule)
@@ -223,14 +225,28 @@ class Timetable:
 
     def put(self, schedule: Schedule, now: float) -> tuple[Change, ...]:
         """Add a schedule, or give one another form. It has missed nothing; one whose times are the same goes on."""
-        known, before = self._states.get(schedule.id), self._schedules.get(schedule.id)
+        known = self._states.get(schedule.id)
         self._schedules[schedule.id] = schedule
-        if known is not None and before is not None and known.when == schedule.when and known.on == self.enabled(schedule.id):
+        if known is not None and known.on == self.enabled(schedule.id) and self._same_times(known, schedule):
             self._plan(schedule)
             return ()
         change = self._remember(schedule, now, None if known is None else known.enabled)
         self._plan(schedule)
         return (change,)
+
+    def replace(self, schedules: Iterable[Schedule], now: float) -> tuple[Change, ...]:
+        """Go on with these schedules and no others; ``due(now)`` comes first, so that nothing of the old ones is left open.
+
+        One that is new, or has other times than before, has missed nothing. What was remembered of those that are gone is
+        forgotten, so that another one of the same name starts anew.
+        """
+        new = {schedule.id: schedule for schedule in schedules}
+        changes = [change for gone in sorted(self._schedules.keys() - new.keys()) for change in self.remove(gone)]
+        for schedule in new.values():
+            if self._schedules.get(schedule.id) != schedule:
+                # Told again although nothing is remembered otherwise: whoever looks on sees that it is another one.
+                changes += self.put(schedule, now) or (self._change(schedule.id),)
+        return tuple(changes)
 
     def remove(self, schedule: str) -> tuple[Change, ...]:
         """Forget a schedule; an unknown one is no error."""
@@ -327,9 +343,16 @@ class Timetable:
         )
 
     def _remember(self, schedule: Schedule, done: float, enabled: bool | None) -> Change:
-        on = schedule.enabled if enabled is None else enabled
-        state = self._states[schedule.id] = ScheduleState(done=done, when=schedule.when, on=on, enabled=enabled)
-        return Change("schedule", schedule.id, msgspec.json.encode(state))
+        on, zone = schedule.enabled if enabled is None else enabled, schedule.zone or self._place.zone
+        self._states[schedule.id] = ScheduleState(done=done, when=schedule.when, on=on, enabled=enabled, zone=zone)
+        return self._change(schedule.id)
+
+    def _change(self, schedule: str) -> Change:
+        return Change("schedule", schedule, msgspec.json.encode(self._states[schedule]))
+
+    def _same_times(self, state: ScheduleState, schedule: Schedule) -> bool:
+        """Whether what was remembered was of these times, on these clocks."""
+        return state.when == schedule.when and state.zone in (None, schedule.zone or self._place.zone)
 
     def _plan(self, schedule: Schedule) -> None:
         self._next.pop(schedule.id, None)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from event_processor.domain.patterns import name_matches
 from event_processor.domain.registry import Registry
 from event_processor.domain.rulebook import Rulebook
-from event_processor.domain.schedules import Task
+from event_processor.domain.schedules import Schedule, Task
 from event_processor.domain.state import HubState
 
-__all__ = ["requests_of"]
+__all__ = ["doubt", "requests_of"]
 
 
 def requests_of(task: Task, book: Rulebook, registry: Registry, state: HubState) -> Iterator[tuple[str, str, object]]:
@@ -36,6 +36,30 @@ def requests_of(task: Task, book: Rulebook, registry: Registry, state: HubState)
         else:
             found = _named(task.name, keys) or [task.name]
         yield from ((task.do, f"device:{name}", None) for name in found)
+
+
+def doubt(task: Task, book: Rulebook, keys: Iterable[str], schedules: Iterable[Schedule]) -> str:
+    """What looks wrong with a task as things are: there is nothing of the name that it has. Empty where nothing does. A device
+    may not have been heard yet, so this is no error.
+
+    :param keys: the entities that are known; where there are none yet, nothing is said about them.
+    """
+    known = list(keys)
+    if task.do == "mode":
+        modes = ", ".join(each.name for each in book.modes.values())
+        return "" if task.name.lower() in book.modes else f"there is no mode {task.name}: there are {modes}"
+    if task.do == "run" or task.subject == "rule":
+        return "" if _rules(task.name, book) else f"there is no rule {task.name}"
+    if task.do == "command" or task.subject == "device":
+        meant = task.name.lower() in {key.lower() for key in known} if task.do == "command" else _named(task.name, known)
+        return "" if meant or not known else f"no device {task.name} has been heard yet"
+    if task.subject == "output":
+        found = _named(task.name, [output.name for output in book.outputs.values()])
+    elif task.subject == "group":
+        found = [name for name in book.groups if name.lower() == task.name.lower()]
+    else:
+        found = _named(task.name, [name for each in schedules for name in (each.id, each.name)])
+    return "" if found else f"there is no {task.subject} {task.name}"
 
 
 def _rules(pattern: str, book: Rulebook) -> list[str]:

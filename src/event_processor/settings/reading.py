@@ -24,6 +24,8 @@ from event_processor.domain.policy import MeterLimits, Policy
 from event_processor.domain.rule_file import RuleFile
 from event_processor.domain.rule_file import load as load_rules
 from event_processor.domain.rules import Rule
+from event_processor.domain.schedule_file import ScheduleFile, compile_schedules
+from event_processor.domain.schedule_file import load as load_schedules
 from event_processor.domain.schedules import Schedule, make_schedule
 from event_processor.settings.sections import (
     House,
@@ -40,7 +42,10 @@ from event_processor.settings.sections import (
 from pylib.config import AppConfig, load_settings
 from pylib.errors import ConfigError
 
-__all__ = ["HubSettings", "load", "place_of_rules", "read_rules", "with_rules"]
+__all__ = [
+    "HubSettings", "all_schedules", "load", "place_of_rules", "place_of_schedules", "read_rules", "read_schedules",
+    "with_rules",
+]  # fmt: skip
 
 V = TypeVar("V")
 
@@ -60,6 +65,7 @@ class HubSettings(Section):
     outputs: tuple[Output, ...]
     meters: tuple[Meter, ...]
     schedules: tuple[Schedule, ...]
+    schedules_path: Path
     mappings: tuple[FreeMapping, ...]
     subscriptions: tuple[str, ...]
     client_id: str
@@ -89,7 +95,8 @@ def load(config: AppConfig) -> HubSettings:
         outputs=tuple({each.name.lower(): each for each in (*outputs_of_policy(policy), *described)}.values()),
         rules_path=_rules_path(house, config),
         meters=tuple(_meter(name, section, config) for name, section in _named("meter", config)),
-        schedules=tuple(_schedule(name, section, config) for name, section in _named("schedule", config)),
+        schedules=_schedules(config),
+        schedules_path=place_of_schedules(house, config),
         mappings=mappings,
         subscriptions=without_covered([*subscribe, *told]),
         client_id=mqtt.client_id or f"event-processor-{house.group or config.device_name()}",
@@ -127,6 +134,24 @@ def read_rules(settings: HubSettings) -> RuleFile:
         raise ConfigError(f"{path}: the rules cannot be read ({error}).") from None
 
 
+def read_schedules(settings: HubSettings) -> ScheduleFile:
+    """What the file of schedules says; nothing where there is none and none is named. Raises as ``read_rules`` does."""
+    path = settings.schedules_path
+    try:
+        return load_schedules(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError as error:
+        if settings.house.schedules:
+            raise ConfigError(f"{path}: the schedules cannot be read ({error}).") from None
+        return ScheduleFile()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the schedules cannot be read ({error}).") from None
+
+
+def all_schedules(settings: HubSettings, file: ScheduleFile, now: float) -> tuple[Schedule, ...]:
+    """The schedules of ``app.conf`` and those of a file. Raises ``ConfigError`` where they cannot be used together."""
+    return compile_schedules(settings.schedules, file, settings.house.place, now, str(settings.schedules_path))
+
+
 def with_rules(settings: HubSettings, config: AppConfig) -> HubSettings:
     """The same settings with the file of rules that is there by now."""
     return settings.model_copy(update={"rules_path": _rules_path(settings.house, config)})
@@ -135,6 +160,11 @@ def with_rules(settings: HubSettings, config: AppConfig) -> HubSettings:
 def place_of_rules(house: House, config: AppConfig) -> Path:
     """Where the rules are, or would be: the file that is named, else ``rules.toml`` beside the settings file."""
     return (Path(config.path).parent / Path(house.rules or "rules.toml").expanduser()).absolute()
+
+
+def place_of_schedules(house: House, config: AppConfig) -> Path:
+    """Where the file of schedules is, or would be: the one that is named, else ``schedules.toml`` beside the settings file."""
+    return (Path(config.path).parent / Path(house.schedules or "schedules.toml").expanduser()).absolute()
 
 
 def _rules_path(house: House, config: AppConfig) -> Path | None:
@@ -163,6 +193,19 @@ def _meter(name: str, section: str, config: AppConfig) -> Meter:
             control_topic=check_topic(read.control_topic) if read.control_topic else "",
         ),
     )
+
+
+def _schedules(config: AppConfig) -> tuple[Schedule, ...]:
+    found: dict[str, Schedule] = {}
+    for name, section in _named("schedule", config):
+        schedule = _schedule(name, section, config)
+        other = found.setdefault(schedule.id.lower(), schedule)
+        if other is not schedule:
+            raise ConfigError(
+                f"{config.path}: [schedule:{other.name}] and [{section}] are the same schedule, {schedule.id}: give one of "
+                "them another name."
+            )
+    return tuple(found.values())
 
 
 def _schedule(name: str, section: str, config: AppConfig) -> Schedule:

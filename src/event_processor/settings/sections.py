@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, FilePath, field_validator, model_validator
 
+from event_processor.domain.schedule_times import Place
+
 __all__ = [
     "House", "MappingSection", "MeterSection", "MqttSettings", "OutputSection", "RabbitSettings", "ScheduleSection",
     "Section", "Timing", "WebSection", "split_list",
@@ -82,14 +84,16 @@ class House(Timing):
     """``[hub]``, all of it: also where the hub is, what it keeps and where, and whether others stand in for it.
 
     ``announce``: whether Home Assistant sees the hub as a device, which needs ``discovery``.
-    ``group`` names the hubs that stand in for each other; ``rules`` is the file with further rules, and ``database`` a file or
-    a URL of PostgreSQL. Empty means: beside the settings file (rules.toml, where there is one), in the state folder.
+    ``group`` names the hubs that stand in for each other; ``rules`` is the file with further rules, ``schedules`` the one with
+    further schedules, and ``database`` a file or a URL of PostgreSQL. Empty means: beside the settings file (rules.toml and
+    schedules.toml, where there are any), in the state folder.
     """
 
     timezone: str = "UTC"
     latitude: float | None = Field(default=None, ge=-90, le=90)
     longitude: float | None = Field(default=None, ge=-180, le=180)
     rules: str = ""
+    schedules: str = ""
     database: str = Field(default="", repr=False)
     discovery: bool = True
     announce: bool = True
@@ -109,6 +113,11 @@ class House(Timing):
         except (ZoneInfoNotFoundError, ValueError):
             raise ValueError(f"timezone: {self.timezone!r} is no zone such as Europe/Berlin") from None
         return self
+
+    @property
+    def place(self) -> Place:
+        """Where the house is, for schedules."""
+        return Place(zone=self.timezone, latitude=self.latitude, longitude=self.longitude)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -27,6 +27,7 @@ from event_processor.web.live import Live
 from event_processor.web.mirror import Mirror
 from event_processor.web.problems import ProblemError
 from event_processor.web.rulefile import Rules
+from event_processor.web.schedulefile import Schedules
 from pylib.brokers.identity import new_id
 from pylib.delivery.sqlite import StoreBroken
 from pylib.errors import PylibError
@@ -54,6 +55,7 @@ class HubContext:
     ``mirror``    devices, entities, values, modes, switches: no waiting
     ``live``      what happens, as it happens
     ``rules``     the file of rules: read, check, change
+    ``schedules`` the schedules of ``app.conf`` and those of their file: read, check, change
     ``images``    the pictures' files
     ``letters``   where the dead letters are
     ``folder``    the state folder
@@ -72,6 +74,7 @@ class HubContext:
         reader: Reader,
         mirror: Mirror,
         rules: Rules,
+        schedules: Schedules,
         images: ImageFolder,
         problems: Callable[[], list[Problem]],
         folder: Path,
@@ -83,6 +86,7 @@ class HubContext:
         self.series = Series(reader)
         self.mirror = mirror
         self.rules = rules
+        self.schedules = schedules
         self.images = images
         self.folder = folder
         self.letters = letters
@@ -177,9 +181,21 @@ class HubContext:
         book = await self.read(self.rules.save, text, known)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                await asyncio.wrap_future(self.rules.switch(book))
+                await asyncio.shield(asyncio.wrap_future(self.rules.switch(book)))
         except (TimeoutError, PylibError):
             raise ProblemError(503, "The rules are saved, but the hub has not said yet that it goes by them.") from None
+
+    async def reschedule(self, change: Callable[[], Future[None]]) -> None:
+        """Change the schedules by a call of ``schedules``, and wait until the hub goes by them.
+
+        :raises ProblemError: what the call raises; 503 when the hub did not answer.
+        """
+        going = await self.read(change)
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await asyncio.shield(asyncio.wrap_future(going))  # that nobody waits any more does not undo it
+        except (TimeoutError, PylibError):
+            raise ProblemError(503, "The schedules are saved, but the hub has not said yet that it goes by them.") from None
 
     # -- how the hub is ----------------------------------------------------------------------------------------------
 

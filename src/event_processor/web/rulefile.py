@@ -16,9 +16,10 @@ from event_processor.domain.outcome import Outcome
 from event_processor.domain.rule_file import RuleFile
 from event_processor.domain.rulebook import Rulebook
 from event_processor.web.problems import ProblemError, Wrong
+from pylib.delivery.sqlite import sync_folder
 from pylib.errors import ConfigError
 
-__all__ = ["RuleText", "Rules"]
+__all__ = ["RuleText", "Rules", "version_of", "write_whole"]
 
 
 class RuleText(msgspec.Struct, frozen=True):
@@ -115,7 +116,7 @@ class Rules:
             raise ProblemError(422, "The rules have errors; nothing was changed.", errors=wrong) from None
         if known is not None and self.read().version != known:
             raise ProblemError(412, "Somebody else has changed the rules in the meantime. Load them again.")
-        _write(self.path, text)
+        write_whole(self.path, text)
         return book
 
     def switch(self, book: Rulebook) -> Future[Outcome]:
@@ -128,7 +129,9 @@ def version_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file as a whole or not at all, also when the power fails. Raises ``OSError``."""
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
     try:
@@ -136,9 +139,9 @@ def _write(path: Path, text: str) -> None:
             new.write(text)
             new.flush()
             os.fsync(new.fileno())
-        if path.exists():
-            os.chmod(temporary, path.stat().st_mode & 0o777)
+        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from event_processor.domain.outcome import Scope
 from event_processor.domain.rule_file import RuleFile
 from event_processor.domain.rulebook import Rulebook
+from event_processor.domain.schedule_file import ScheduleFile
+from event_processor.domain.schedules import Schedule
 from event_processor.processor import EventProcessor
 from event_processor.settings import HubSettings
 from event_processor.store.writer import StoreWriter
@@ -34,6 +36,7 @@ def open_web(
     writer: StoreWriter,
     processor: EventProcessor,
     compile: Callable[[RuleFile], Rulebook],
+    schedules: Callable[[ScheduleFile], tuple[Schedule, ...]],
     problems: Callable[[], list[Problem]],
     database: str | Path,
     folder: Path,
@@ -70,6 +73,7 @@ def open_web(
         from event_processor.store.reader import Reader
         from event_processor.web.context import HubContext
         from event_processor.web.rulefile import Rules
+        from event_processor.web.schedulefile import Schedules
         from pylib.delivery.letters import store_path
 
         return HubContext(
@@ -80,6 +84,7 @@ def open_web(
             reader=Reader(database),
             mirror=mirror,
             rules=Rules(rules, compile, processor.reload),
+            schedules=Schedules(settings.schedules_path, settings.schedules, schedules, processor.reschedule),
             images=ImageFolder(images),
             problems=problems,
             folder=folder,

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from event_processor.web.api import history, house, inside, letters, people, rules, stream, timed
+from event_processor.web.api import history, house, inside, letters, people, rules, schedules, stream, timed
 from event_processor.web.api.openapi import describe
 from event_processor.web.api.router import PREFIX, Operation, Repeats, make_routes
 from event_processor.web.auth.current import signed_in
@@ -20,6 +20,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *house.OPERATIONS,
     *history.OPERATIONS,
     *rules.OPERATIONS,
+    *schedules.OPERATIONS,
     *timed.OPERATIONS,
     *letters.OPERATIONS,
     *inside.OPERATIONS,

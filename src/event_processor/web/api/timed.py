@@ -1,4 +1,4 @@
-"""Schedules and meters, for the API."""
+"""Meters, for the API."""
 
 from __future__ import annotations
 
@@ -7,32 +7,13 @@ from typing import Annotated, Final
 import msgspec
 
 from event_processor.domain.meter_periods import Span
-from event_processor.domain.schedule_times import Place, next_after
-from event_processor.domain.schedules import Schedule, Task
 from event_processor.store.series import Point, StoredTotal
 from event_processor.web.api.fields import LATEST, Done, Name, Time, done
 from event_processor.web.api.router import Call, Empty, Operation
 from event_processor.web.context import HubContext
 from event_processor.web.problems import ProblemError
-from pylib.errors import PylibError
 
-__all__ = ["OPERATIONS", "next_time"]
-
-
-class ScheduleOut(msgspec.Struct, frozen=True, kw_only=True):
-    """One schedule, whether it is switched on, and when it is due next."""
-
-    id: str
-    name: str
-    on: bool
-    next: float | None
-    missed: str
-    zone: str
-    tasks: tuple[Task, ...]
-
-
-class Schedules(msgspec.Struct, frozen=True):
-    items: tuple[ScheduleOut, ...]
+__all__ = ["OPERATIONS"]
 
 
 class MeterOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,37 +62,6 @@ class RegisterIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the register is set to, or by how much it is moved."""
 
     value: Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
-
-
-def next_time(context: HubContext, schedule: Schedule) -> float | None:
-    """When a schedule is due next, whether it is on or not."""
-    house = context.settings.house
-    place = Place(zone=schedule.zone or house.timezone, latitude=house.latitude, longitude=house.longitude)
-    try:
-        return next_after(schedule.when, context.now(), place)
-    except PylibError:  # the sun, where nobody knows where the house is: said at the start
-        return None
-
-
-async def schedules(call: Call[Empty, None]) -> Schedules:
-    context = call.context
-    states = context.mirror.schedules()
-    found = []
-    for schedule in context.settings.schedules:
-        state = states.get(schedule.id)
-        on = schedule.enabled if state is None or state.enabled is None else state.enabled
-        found.append(
-            ScheduleOut(
-                id=schedule.id,
-                name=schedule.name or schedule.id,
-                on=on,
-                next=next_time(context, schedule) if on else None,
-                missed=schedule.missed,
-                zone=schedule.zone or context.settings.house.timezone,
-                tasks=schedule.tasks,
-            )
-        )
-    return Schedules(tuple(found))
 
 
 def _meters(context: HubContext) -> dict[str, MeterOut]:
@@ -169,8 +119,6 @@ async def _tell(call: Call[ByKey, RegisterIn], what: str) -> Done:
 
 
 OPERATIONS: Final = (
-    Operation(name="schedules", method="GET", path="/schedules", role="viewer", handler=schedules, answer=Schedules,
-              tag="timed", summary="Schedules, and when they are due next; they are switched by /switches/schedule/{key}"),
     Operation(name="meters", method="GET", path="/meters", role="viewer", handler=meters, answer=MetersOut, tag="timed",
               summary="Meters, and what their registers say"),
     Operation(name="meter.readings", method="GET", path="/meters/{key:path}/readings", role="viewer", handler=readings,

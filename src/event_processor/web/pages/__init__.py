@@ -5,7 +5,20 @@ from __future__ import annotations
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from event_processor.web.pages import devices, door, events, home, letters, own, people, rules, stream, things, wiring
+from event_processor.web.pages import (
+    devices,
+    door,
+    events,
+    home,
+    letters,
+    own,
+    people,
+    rules,
+    schedules,
+    stream,
+    things,
+    wiring,
+)
 from event_processor.web.pages.door import error_page
 from event_processor.web.pages.render import STATIC
 
@@ -35,7 +48,12 @@ def routes() -> list[BaseRoute]:
         Route("/rules/save", rules.rule_save, methods=["POST"]),
         Route("/rules/try", rules.rule_try, methods=["POST"]),
         Route("/rules/{rule}", rules.rule),
-        Route("/schedules", things.schedules),
+        Route("/schedules", schedules.schedule_list),
+        Route("/schedules/new", schedules.schedule_new),
+        Route("/schedules/check", schedules.schedule_check, methods=["POST"]),
+        Route("/schedules/save", schedules.schedule_save, methods=["POST"]),
+        Route("/schedules/{schedule}/change", schedules.schedule_change),
+        Route("/schedules/{schedule}/delete", schedules.schedule_delete, methods=["POST"]),
         Route("/meters", things.meters),
         Route("/meters/{meter:path}/chart", things.meter_chart),
         Route("/snapshots", things.snapshots),

@@ -55,7 +55,7 @@ TEXT_MOST: Final = 60
 def environment() -> Environment:
     """The templates. An unknown name in one of them is an error, and everything is escaped."""
     made = Environment(loader=FileSystemLoader(_WEB / "templates"), autoescape=True, undefined=StrictUndefined)
-    made.filters.update(iso=_iso, full=_full, short=_short, clock=_clock, urlpath=_urlpath, size=_size)
+    made.filters.update(iso=_iso, full=_full, short=_short, ahead=_ahead, clock=_clock, urlpath=_urlpath, size=_size)
     made.trim_blocks = made.lstrip_blocks = True
     return made
 
@@ -150,6 +150,17 @@ def _short(context: Context, at: float) -> str:
     """The time of today, else the day too."""
     when, today = _local(context, at), _local(context, context["now"])
     return f"{when:%H:%M}" if when.date() == today.date() else f"{when:%d %b %Y %H:%M}"
+
+
+@pass_context
+def _ahead(context: Context, at: float) -> str:
+    """A time to come: ``tomorrow 07:00``, ``Friday 07:00``, and in a week or more the date."""
+    when, today = _local(context, at), _local(context, context["now"])
+    days = (when.date() - today.date()).days
+    clock = f"{when:%H:%M:%S}" if when.second else f"{when:%H:%M}"
+    if 0 <= days < 7:
+        return f"{('today', 'tomorrow')[days] if days < 2 else f'{when:%A}'} {clock}"
+    return f"{when:%A, %d %B}{'' if when.year == today.year else f' {when.year}'} {clock}"
 
 
 def _local(context: Context, at: float) -> datetime:

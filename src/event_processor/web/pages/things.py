@@ -1,4 +1,4 @@
-"""Schedules, meters and pictures."""
+"""Meters and pictures."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from event_processor.domain.schedule_times import Daily, Place, Sun, When, next_after
-from event_processor.domain.schedules import Task
 from event_processor.web.auth import context_of, require
 from event_processor.web.context import HubContext
 from event_processor.web.pages.render import page
 from event_processor.web.problems import ProblemError
 from pylib.errors import Rejected
 
-__all__ = ["meter_chart", "meters", "picture", "schedules", "snapshots"]
+__all__ = ["meter_chart", "meters", "picture", "snapshots"]
 
 PER_PAGE: Final = 48
 """Pictures on one page."""
@@ -30,33 +28,6 @@ SPANS: Final = {
 LENGTHS: Final = {"hour": 3600.0, "day": 86_400.0, "month": 2_629_800.0}
 FEWEST: Final = 11
 """Bars for which a chart has room where there are fewer."""
-_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-
-
-@require("viewer")
-async def schedules(request: Request) -> Response:
-    """When what is due, and a switch for each."""
-    context = context_of(request)
-    states = context.mirror.schedules()
-    house = context.settings.house
-    shown = []
-    for each in context.settings.schedules:
-        state = states.get(each.id)
-        on = each.enabled if state is None or state.enabled is None else state.enabled
-        place = Place(zone=each.zone or house.timezone, latitude=house.latitude, longitude=house.longitude)
-        shown.append(
-            {
-                "id": each.id,
-                "title": each.name or each.id,
-                "on": on,
-                "when": _when(each.when),
-                "tasks": [_task(task) for task in each.tasks],
-                "next": next_after(each.when, context.now(), place) if on else None,
-                "last": state.done if state is not None else None,
-                "missed": each.missed,
-            }
-        )
-    return page(request, "schedules.html", at="schedules", schedules=shown)
 
 
 @require("viewer")
@@ -146,29 +117,3 @@ async def picture(request: Request) -> Response:
 
 def _configured(context: HubContext) -> dict[str, str]:
     return {meter.key: meter.unit for meter in context.settings.meters}
-
-
-def _when(when: When) -> str:
-    if isinstance(when, Daily):
-        times = ", ".join(f"{at // 3600:02}:{at // 60 % 60:02}" for at in when.times)
-        return f"{times} {_days(when.days)}"
-    if isinstance(when, Sun):
-        offset = f"{abs(when.offset_s) // 60} min {'after' if when.offset_s > 0 else 'before'} " if when.offset_s else "at "
-        return f"{offset}{when.event} {_days(when.days)}"
-    return f"by cron: {when.expression}"
-
-
-def _days(days: frozenset[int]) -> str:
-    if len(days) == 7:
-        return "every day"
-    if days == frozenset(range(5)):
-        return "Monday to Friday"
-    return "on " + ", ".join(_DAYS[day] for day in sorted(days))
-
-
-def _task(task: Task) -> str:
-    if task.do == "mode":
-        return f"mode {task.name}"
-    if task.do == "command":
-        return f"{task.name}: {task.value or 'on'}"
-    return f"{task.do} {task.subject if task.do != 'run' else 'rule'} {task.name}"

@@ -11,6 +11,7 @@ from typing import Final
 from event_processor.domain.events import Event
 from event_processor.domain.memos import Run, Seen, key_of
 from event_processor.domain.outcome import Check
+from event_processor.domain.pictures import TYPE as PICTURE
 from event_processor.domain.rulebook import CompiledRule
 from event_processor.domain.rules import Trigger
 from event_processor.domain.turn import Turn, TurnFacts
@@ -50,6 +51,8 @@ def said(event: Event, before: Seen | None) -> str:
         return f"reads {value:g}" if isinstance(value, float) else f"reads {value}"
     if event.active is None:
         return "reported, without a value"
+    if event.type == PICTURE and event.active:
+        return "has sent a picture"
     was = before.active if before is not None and before.known else None
     word = "active" if event.active else "not active"
     return f"is {word}" if was is event.active else f"became {word}"
@@ -101,7 +104,8 @@ def _asks(trigger: Trigger, event: Event, before: Seen | None) -> str:
     wanted = trigger.on == "activation"
     if event.active is not wanted:
         return "it is not active" if wanted else "it is active"
-    if was is not None and was.active is wanted:
+    # A picture happens and does not last: each is an activation.
+    if was is not None and was.active is wanted and event.type != PICTURE:
         return f"it was {'active' if wanted else 'inactive'} already"
     return ""
 

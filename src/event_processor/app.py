@@ -226,7 +226,10 @@ def _notifier(house: House, folder: Path) -> Notifier:
 def _sweep(house: House, folder: Path) -> Sweep:
     most_bytes = int(house.keep_picture_mib * 1024 * 1024)
     images = ImageSweep(ImageFolder(folder / IMAGES), days=house.keep_picture_days, most_bytes=most_bytes)
-    return Sweep(Limits(events_days=house.keep_days, most_bytes=int(house.keep_mib * 1024 * 1024)), images=images)
+    limits = Limits(
+        events_days=house.keep_days, audit_days=house.keep_audit_days, most_bytes=int(house.keep_mib * 1024 * 1024)
+    )
+    return Sweep(limits, images=images)
 
 
 def _relay(settings: HubSettings, where: tuple[Address, ...], reconnect: Reconnect) -> RabbitMQRelay:

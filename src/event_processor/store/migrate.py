@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "revision_of", "revisions", "upgrade"]
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The schema of ``tables``. Kept here so that a start whose store is current does without Alembic's import."""
 
 log = logging.getLogger("event_processor.store")

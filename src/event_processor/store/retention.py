@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import Connection, Table, delete, exists, select, text, tuple_
 
 from event_processor.store import tables as t
+from event_processor.store.bounds import FAILED_LOGIN, RowBound, leftovers, over_tokens
 from event_processor.store.images import ImageSweep
 
 __all__ = ["Limits", "Sweep"]
@@ -28,13 +29,19 @@ FREE_PAGES: Final = 64
 
 DAY: Final = 86_400.0
 
+SPARED: Final = 7 * DAY
+"""Seconds of history that a file which is too large keeps of events, while there are readings that are older."""
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How long things are kept, in days, and how large the file may be, in bytes; 0 is without limit.
 
-    Past ``most_bytes`` the oldest events go, down to nine tenths of it. SQLite only: PostgreSQL gives space back to its
-    tables and not to the disk, so there the ages decide. Totals of days and months, the
-    state and accounts are never forgotten. Events with steps that wait to be sent are kept until those are settled.
+    Past ``most_bytes`` the oldest events go, down to nine tenths of it; where only the last week's are left, the oldest
+    readings. SQLite only: PostgreSQL gives space back to its tables and not to the disk, so there the ages decide.
+    ``most_audit``, ``most_failed_logins`` and ``most_notifications`` are rows; failed logins, which strangers can have
+    written, are counted by themselves, so that they push out nothing else. ``gone_days`` is for what is known of devices and
+    meters that are none any more. Totals of days and months, the state of what is there and accounts are never forgotten.
+    Events with steps that wait to be sent are kept until those are settled.
     """
 
     events_days: float = 90.0
@@ -42,6 +49,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     hours_days: float = 400.0
     notifications_days: float = 90.0
     audit_days: float = 400.0
+    gone_days: float = 400.0
+    most_audit: int = 100_000
+    most_failed_logins: int = 10_000
+    most_notifications: int = 50_000
     most_bytes: int = 4 * 1024**3
 
 
@@ -61,6 +72,13 @@ class Sweep:
         self.pause_s = pause_s
         self.forgotten = 0
         self._shrinking = False
+        self._leftovers_at = 0.0
+        failed = t.audit.c.action == FAILED_LOGIN
+        self._bounds = (
+            RowBound(t.audit, limits.most_failed_logins, failed),
+            RowBound(t.audit, limits.most_audit, ~failed),
+            RowBound(t.notifications, limits.most_notifications),
+        )
 
     def run(self, connection: Connection, now: float, monotonic: Callable[[], float]) -> bool:
         """Forget for a few milliseconds. Whether there is more to do. Raises what SQLAlchemy raises."""
@@ -96,11 +114,27 @@ class Sweep:
             if gone := connection.execute(old).rowcount:
                 return gone
         gone = connection.execute(delete(t.sessions).where(t.sessions.c.expires_at < now)).rowcount
-        if gone:
+        if gone or (gone := over_tokens(connection, now)):
             return gone
+        if limits.gone_days and now >= self._leftovers_at:
+            if gone := leftovers(connection, now - limits.gone_days * DAY):
+                return gone
+            self._leftovers_at = now + DAY  # all of the state was looked through
+        for bound in self._bounds:
+            if gone := bound.run(connection):
+                return gone
         if self._images is not None and (gone := self._images.run(connection, now)):
             return gone
-        return self._events(connection, None) if self._too_large(connection) else 0
+        return self._largest(connection, now - SPARED) if self._too_large(connection) else 0
+
+    def _largest(self, connection: Connection, spared: float) -> int:
+        """Forget a slice of what takes the room, so that neither events nor readings go altogether for the other ones."""
+        return (
+            self._events(connection, spared)
+            or self._rows(connection, t.readings, spared)
+            or self._events(connection, None)
+            or self._rows(connection, t.readings, float("inf"))
+        )
 
     @staticmethod
     def _events(connection: Connection, before: float | None) -> int:

@@ -256,6 +256,7 @@ audit: Final = Table(
     Column("detail", Text, nullable=False),
     Index("ix_audit_at", "at", "id"),
     Index("ix_audit_who", "who", "at"),
+    Index("ix_audit_action", "action", "id"),
 )
 
 meta: Final = Table(

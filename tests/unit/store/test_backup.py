@@ -153,7 +153,8 @@ def test_a_backup_of_a_newer_hub_is_refused(runtime: Runtime, tmp_path: Path) ->
     backup(tmp_path / "hub.db", tmp_path / "hub.backup")
     with zipfile.ZipFile(tmp_path / "hub.backup") as old, zipfile.ZipFile(tmp_path / "newer", "w") as new:
         for name in old.namelist():
-            new.writestr(name, old.read(name).replace(b'"0004"', b'"0999"') if name == "manifest.json" else old.read(name))
+            text = old.read(name)
+            new.writestr(name, text.replace(f'"{HEAD}"'.encode(), b'"0999"') if name == "manifest.json" else text)
     with pytest.raises(ConfigError, match="newer"):
         restore(tmp_path / "newer", tmp_path / "other.db")
     assert not (tmp_path / "other.db").exists()

@@ -18,6 +18,7 @@ from event_processor.store.migrate import HEAD, revision_of, revisions, upgrade
 from event_processor.store.reader import Reader
 from event_processor.store.series import Series
 from event_processor.store.tables import METADATA
+from event_processor.web.auth import accounts
 from pylib.runtime.runtime import Runtime
 from tests.unit.store.kit import START, bench, outcome, rows
 from tests.unit.store.kit import event as said
@@ -25,7 +26,7 @@ from tests.unit.store.kit import event as said
 pytestmark = pytest.mark.timeout(90)
 
 EVENTS = 1200
-EARLIER = ("0001", "0002", "0003")
+EARLIER = ("0001", "0002", "0003", "0004")
 
 
 def make(url: str, revision: str) -> None:
@@ -83,6 +84,13 @@ def fill(connection: Connection) -> None:
         put("totals", {"meter": "Water", "span": "day", "start": START, "amount": 12.5, "samples": 3})
         put("notifications", {"step_id": "step-1", "target": "phone", "title": "t", "body": "b", "at": START,
                               "status": "sent", "attempts": 1})  # fmt: skip
+        put("users", {"id": 1, "name": "ada", "role": "admin", "password_hash": "$argon2id$", "created_at": START,
+                      "totp_secret": "JBSWY3DPEHPK3PXP", "totp_last_step": 7, "changed_at": START})  # fmt: skip
+        put("sessions", {"hash": "0" * 64, "user_id": 1, "created_at": START, "seen_at": START, "expires_at": START * 2,
+                         "address": "::1", "agent": ""})  # fmt: skip
+        put("tokens", {"user_id": 1, "name": "script", "hash": "1" * 64, "scopes": "read", "created_at": START})
+        put("audit", *({"at": START + n, "who": "ada", "address": "::1", "action": "login" if n % 2 else "login.failed",
+                        "subject": "ada", "detail": ""} for n in range(20)))  # fmt: skip
         put("images", {"name": "2026/01/01/a.jpg", "device": "Cam", "at": START, "size": 1, "sha256": "0" * 64,
                        "content_type": "image/jpeg"})  # fmt: skip
 
@@ -123,6 +131,11 @@ def test_a_store_of_each_earlier_schema_is_taken_over_whole(runtime: Runtime, st
     if revision != "0001":
         assert Series(reader).totals("Water", "day", 0, START + 1)[0].amount == 12.5
         assert len(Series(reader).notifications()) == 1
+    if revision >= "0004":
+        assert rows(store_url, "users", "name, totp_secret, totp_last_step") == [("ada", "JBSWY3DPEHPK3PXP", 7)]
+        assert rows(store_url, "tokens", "name") == [("script",)]
+        found = accounts.audit_page(reader, None, 100, None, "login.failed")
+        assert [entry.at for entry in found.rows] == [START + n for n in range(18, -1, -2)]
     reader.close()
     assert rows(store_url, "events", "count(DISTINCT cause)") == [(EVENTS + 2,)]
     assert foreign_keys_hold(store_url)

@@ -266,6 +266,10 @@ def new_token(
     count = select(func.count()).select_from(t.tokens).where(t.tokens.c.user_id == user, t.tokens.c.revoked_at.is_(None))
     if connection.execute(count).scalar_one() >= MOST_TOKENS:
         raise ProblemError(409, f"There are {MOST_TOKENS} tokens of this account, and that is the limit: revoke some.")
+    over = select(t.tokens.c.id).where(t.tokens.c.user_id == user, t.tokens.c.revoked_at.is_not(None))
+    old = connection.execute(over.order_by(t.tokens.c.id.desc()).offset(MOST_TOKENS).limit(MOST_TOKENS)).scalars().all()
+    if old:
+        connection.execute(delete(t.tokens).where(t.tokens.c.id.in_(old)))
     token = f"ep_{secrets.token_urlsafe(32)}"
     hashed = hash_secret(token)
     connection.execute(

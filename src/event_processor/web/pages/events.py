@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
+from event_processor.domain.pictures import is_name
 from event_processor.domain.rulebook import Rulebook
 from event_processor.store.reader import Cursor
 from event_processor.web.auth import context_of, require
@@ -78,7 +79,7 @@ async def event(request: Request) -> Response:
     if said is not None:
         facts += [
             ("type", said.type),
-            ("value", said.value),
+            ("value", "" if is_name(said.value) else said.value),
             ("active", said.active),
             ("of the last minute", said.minute),
             ("detail", said.detail),
@@ -103,6 +104,7 @@ async def event(request: Request) -> Response:
             }
             for each in found.steps
         ],
+        picture=said.value if said is not None and is_name(said.value) else "",
         facts=[(name, value) for name, value in facts if value not in (None, "")],
     )
 

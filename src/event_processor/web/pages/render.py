@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
 from event_processor.domain.fields import Scalar
+from event_processor.domain.pictures import is_name
 from event_processor.web.auth import context_of, current, may, page_context
 
 __all__ = ["NAVIGATION", "STATIC", "back", "environment", "fragment", "page", "said", "value_text"]
@@ -111,7 +112,7 @@ def value_text(value: Scalar, unit: str = "", active: bool | None = None, kind: 
         if abs(value) >= 1e15:
             text = f"{value:g}"
     else:
-        text = str(value)
+        text = "picture" if is_name(value) else str(value)
     text = text if len(text) <= TEXT_MOST else text[: TEXT_MOST - 1] + "…"
     return f"{text} {unit}" if unit else text
 

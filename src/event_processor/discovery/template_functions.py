@@ -12,13 +12,13 @@ import math
 import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
 from jinja2 import Undefined
 from jinja2.exceptions import UndefinedError
 
-__all__ = ["FILTERS", "FUNCTIONS", "LONGEST", "TESTS", "functions_at"]
+__all__ = ["FILTERS", "FUNCTIONS", "LONGEST", "TESTS", "form_of_time", "formatted", "functions_at", "joined", "replaced"]
 
 LONGEST: Final = 64 * 1024
 """Characters that any text made by a template may have."""
@@ -142,12 +142,17 @@ def _as_local(value: datetime) -> datetime:
 
 def _timestamp_custom(value: Any, form: str = "%Y-%m-%d %H:%M:%S", local: bool = True, default: Any = _NONE) -> Any:
     def convert(given: Any) -> str:
-        if len(form) > 100 or re.search(r"%[^a-zA-Z%]*\d", form):
-            raise ValueError("the format is too long")
         moment = datetime.fromtimestamp(float(given), UTC)
-        return (moment.astimezone() if local else moment).strftime(form)
+        return form_of_time((moment.astimezone() if local else moment).strftime, form)
 
     return _number(convert, value, default)
+
+
+def form_of_time(strftime: Callable[[str], str], form: Any) -> str:
+    """Write a moment within bounds."""
+    if not isinstance(form, str) or len(form) > 100 or re.search(r"%[^a-zA-Z%]*\d", form):
+        raise ValueError("the format is too long")
+    return strftime(form)
 
 
 def _timestamp_local(value: Any, default: Any = _NONE) -> Any:
@@ -171,6 +176,16 @@ def _format(form: Any, *args: Any) -> str:
     if len(text) > 200 or _WIDE.search(text):
         raise ValueError("a format may be 200 characters long, and its fields 99 wide")
     made = text % args
+    if len(made) > LONGEST:
+        raise ValueError("the text becomes too long")
+    return made
+
+
+def formatted(make: Callable[..., str], form: str, *args: Any, **kwargs: Any) -> str:
+    """Fill in the fields of ``"{:.1f}".format(...)`` within bounds."""
+    if len(form) > 200 or re.search(r"\d{3,}|\{[^{}]*\{", form):
+        raise ValueError("a format may be 200 characters long, and its fields 99 wide")
+    made = make(*args, **kwargs)
     if len(made) > LONGEST:
         raise ValueError("the text becomes too long")
     return made
@@ -253,6 +268,11 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
 """Functions by name."""
 
 
-def functions_at(now: float) -> dict[str, Callable[[], datetime]]:
+def functions_at(now: float) -> dict[str, Callable[..., datetime]]:
     """The functions that tell the time: that of the message, so that the same message gives the same value."""
-    return {"now": lambda: datetime.fromtimestamp(now, UTC).astimezone(), "utcnow": lambda: datetime.fromtimestamp(now, UTC)}
+    moment = datetime.fromtimestamp(now, UTC)
+    return {
+        "now": lambda: moment.astimezone(),
+        "utcnow": lambda: moment,
+        "today_at": lambda clock="00:00": datetime.combine(moment.astimezone().date(), time.fromisoformat(clock)).astimezone(),
+    }

@@ -1,8 +1,8 @@
 """Value templates: Jinja in a sandbox with bounds, compiled once and shared by all entities that have the same text.
 
 Most templates only name a part of the message (``{{ value_json.temperature }}``): these are read without Jinja. The rest runs
-in the immutable sandbox, on what a stranger wrote, so beyond the sandbox: no macros, imports or nested loops; a loop, a text
-and a number have a largest size; and no filter or method is left that makes much out of little.
+in the immutable sandbox, on what a stranger wrote, so beyond the sandbox: no macros or imports; loops, texts and numbers have
+a largest size; and no filter or method is left that makes much out of little (see ``sandbox``).
 
 Needs the ``hub`` extra (jinja2).
 """
@@ -11,22 +11,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from itertools import islice
 from typing import Any, Final, Protocol
 
 try:
-    from jinja2 import Undefined, nodes, pass_context
+    from jinja2.environment import Template
 except ImportError as error:
     raise ImportError("Discovery reads templates with jinja2: pip install 'pylib-automation[hub]'") from error
-from jinja2.environment import Template
-from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
-from jinja2.filters import FILTERS as JINJA_FILTERS
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
-from jinja2.visitor import NodeTransformer
+from jinja2.exceptions import TemplateError, UndefinedError
 
 from event_processor.discovery.payload import Payload, as_text
-from event_processor.discovery.template_functions import FILTERS, FUNCTIONS, LONGEST, TESTS, functions_at, joined, replaced
+from event_processor.discovery.sandbox import MOST_ROUNDS, Bounded, Sandbox
+from event_processor.discovery.template_functions import LONGEST, functions_at
 from pylib.errors import DecodeError
 
 __all__ = ["LONGEST_TEMPLATE", "MISSING", "MOST_TEMPLATES", "Extractor", "Raw", "Templates"]
@@ -35,9 +30,6 @@ LONGEST_TEMPLATE: Final = 8192
 """Characters of one template."""
 MOST_TEMPLATES: Final = 5000
 """Different templates kept; an entity with one more is left out."""
-_MOST_ROUNDS: Final = 1000
-_MOST_DIGITS: Final = 2**64
-
 MISSING: Final = object()
 """The message does not have this value: many topics carry several, and not always all."""
 
@@ -45,48 +37,6 @@ _PLACE: Final = re.compile(
     r"""\{\{-?\s*value_json((?:\.[A-Za-z_]\w*|\[\s*'[^'\\]*'\s*\]|\[\s*"[^"\\]*"\s*\]|\[\s*\d{1,4}\s*\])+)\s*-?\}\}"""
 )
 _STEP: Final = re.compile(r"""\.([A-Za-z_]\w*)|\[\s*'([^']*)'\s*\]|\[\s*"([^"]*)"\s*\]|\[\s*(\d+)\s*\]""")
-_KEPT: Final = tuple(
-    re.findall(
-        r"\w+",
-        """
-    abs capitalize count d default dictsort first items last length list lower map max min reject rejectattr reverse select
-    selectattr sort string sum title trim truncate unique upper wordcount
-""",
-    )
-)
-_MAPPED: Final = frozenset(
-    (
-        "float",
-        "int",
-        "round",
-        "abs",
-        "lower",
-        "upper",
-        "trim",
-        "title",
-        "capitalize",
-        "string",
-        "bool",
-        "first",
-        "last",
-        "length",
-    )
-)
-_METHODS: Final = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        lower upper title capitalize swapcase strip lstrip rstrip split rsplit splitlines partition rpartition startswith
-        endswith find rfind index count isdigit isnumeric isalpha isalnum isdecimal isspace isupper islower removeprefix
-        removesuffix replace join get items keys values copy isoformat timestamp date time weekday isoweekday year month day
-        hour minute second microsecond total_seconds days seconds astimezone utcoffset is_integer bit_count append
-        """,
-    )
-)
-_FORBIDDEN: Final = (
-    nodes.Macro, nodes.CallBlock, nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends, nodes.Block, nodes.FilterBlock,
-    nodes.AssignBlock,
-)  # fmt: skip
 
 
 class Extractor(Protocol):
@@ -135,75 +85,17 @@ class _Rendered:
         self._template, self._json = template, json
 
     def of(self, payload: Payload) -> object:
-        known = functions_at(payload.now) | {"value": payload.text}
+        known: dict[str, object] = {**functions_at(payload.now), "value": payload.text}
+        plain = False
         if self._json:
             found = payload.json_or_none()
-            if found is None and payload.text.strip() != "null":
-                raise DecodeError("the payload is not JSON")
-            known["value_json"] = found  # type: ignore[assignment]
+            plain = found is None and payload.text.strip() != "null"
+            if not plain:  # otherwise it is undefined, which a template may ask
+                known["value_json"] = found
         made = _run(self._template, known)
+        if made == "" and plain:
+            raise DecodeError("the payload is not JSON")
         return MISSING if made == "" else made
-
-
-class _Bounded(NodeTransformer):
-    """Refuses what has no end, and has every joining of texts checked."""
-
-    def __init__(self) -> None:
-        self._loops = 0
-
-    def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
-        if isinstance(node, _FORBIDDEN):
-            raise DecodeError(f"{type(node).__name__.lower()} is not allowed in a template")
-        return super().generic_visit(node, *args, **kwargs)
-
-    def visit_For(self, node: nodes.For) -> nodes.Node:
-        if self._loops or node.recursive:
-            raise DecodeError("a loop within a loop is not allowed in a template")
-        self._loops += 1
-        node.iter = nodes.Filter(node.iter, "_limited", [], [], None, None, lineno=node.lineno)
-        made = self.generic_visit(node)
-        self._loops -= 1
-        return made
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
-        self.generic_visit(node)
-        return nodes.Filter(nodes.List(node.nodes), "_concat", [], [], None, None, lineno=node.lineno)
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset({"+", "*", "**", "%"})
-
-    def __init__(self) -> None:
-        super().__init__(autoescape=False, cache_size=0)
-        self.filters = {name: JINJA_FILTERS[name] for name in _KEPT}
-        self.filters |= dict(FILTERS) | {"join": _join, "map": _map, "_concat": joined, "_limited": _limited}
-        self.tests |= dict(TESTS)
-        self.globals = dict(FUNCTIONS) | {"range": _range, "dict": dict, "namespace": self.globals["namespace"]}
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if isinstance(obj, Namespace):
-            return not attr.startswith("_")
-        return attr in _METHODS and super().is_safe_attribute(obj, attr, value)
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        sizes = [value for value in (left, right) if isinstance(value, (str, bytes, list, tuple))]
-        if operator == "+":
-            if sum(map(len, sizes)) > LONGEST:
-                raise SecurityError("the text becomes too long")
-        elif operator == "%" and isinstance(left, str):
-            return FILTERS["format"](left, *(right if isinstance(right, tuple) else (right,)))
-        elif sizes or any(isinstance(value, int) and abs(value) > _MOST_DIGITS for value in (left, right)):
-            raise SecurityError(f"{operator} is for numbers of usual size")
-        elif operator == "**" and abs(right) > 64:
-            raise SecurityError("a power is at most 64")
-        return super().call_binop(context, operator, left, right)
-
-    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # the names are jinja2's
-        of = getattr(__obj, "__self__", None)
-        name = getattr(__obj, "__name__", "")
-        if isinstance(of, str) and name in ("replace", "join"):
-            return replaced(of, *args) if name == "replace" else joined(args[0], of)
-        return super().call(__context, __obj, *args, **kwargs)
 
 
 class Templates:
@@ -212,7 +104,7 @@ class Templates:
     __slots__ = ("_compiled", "_extractors", "_mappings", "_sandbox")
 
     def __init__(self) -> None:
-        self._sandbox = _Sandbox()
+        self._sandbox = Sandbox()
         self._compiled: dict[str, Template] = {}
         self._extractors: dict[str, Extractor] = {"": Raw()}
         self._mappings: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
@@ -273,7 +165,7 @@ class Templates:
             if len(self._compiled) >= MOST_TEMPLATES:
                 raise DecodeError(f"there are {MOST_TEMPLATES} different templates already")
             try:
-                tree = _Bounded().visit(self._sandbox.parse(text))
+                tree = Bounded().visit(self._sandbox.parse(text))
                 found = self._sandbox.from_string(tree)
             except TemplateError as error:
                 raise DecodeError(f"the template cannot be read: {error}") from None
@@ -287,11 +179,14 @@ def _run(template: Template, known: Mapping[str, Any]) -> str:
     """Render within bounds. ``""`` where the message has no such value. Raises ``DecodeError`` where it fails."""
     made: list[str] = []
     length = 0
+    environment = template.environment
+    if isinstance(environment, Sandbox):
+        environment.begin()
     try:
         for part in template.generate(known):
             made.append(part)
             length += len(part)
-            if length > LONGEST or len(made) > 10 * _MOST_ROUNDS:
+            if length > LONGEST or len(made) > 2 * MOST_ROUNDS:
                 raise DecodeError("the template makes too much text")
     except UndefinedError:
         return ""
@@ -300,34 +195,3 @@ def _run(template: Template, known: Mapping[str, Any]) -> str:
     except Exception as error:  # a filter may raise anything for what a device sends
         raise DecodeError(f"the template fails: {as_text(error)[:200]}") from None
     return "".join(made).strip()
-
-
-def _range(*bounds: int) -> range:
-    made = range(*bounds)
-    if len(made) > _MOST_ROUNDS:
-        raise SecurityError(f"a range has at most {_MOST_ROUNDS} steps")
-    return made
-
-
-def _limited(items: Any) -> list[Any]:
-    if isinstance(items, Undefined):
-        raise UndefinedError("the message does not have it")
-    made = list(islice(items, _MOST_ROUNDS + 1))
-    if len(made) > _MOST_ROUNDS:
-        raise SecurityError(f"a loop has at most {_MOST_ROUNDS} rounds")
-    return made
-
-
-@pass_context
-def _map(context: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
-    if args and args[0] not in _MAPPED:
-        raise SecurityError(f"map is not allowed with {args[0]}")
-    return JINJA_FILTERS["map"](context, value, *args, **kwargs)
-
-
-def _join(value: Any, d: str = "", attribute: str | None = None) -> str:
-    if isinstance(value, Undefined):
-        raise UndefinedError("the message does not have it")
-    if attribute is not None:
-        value = [item.get(attribute, "") if isinstance(item, dict) else "" for item in value]
-    return joined(value, str(d))

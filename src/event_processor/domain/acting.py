@@ -199,8 +199,10 @@ def _notify(turn: Turn, compiled: CompiledRule, run: Run, index: int, action: No
 def _camera(turn: Turn, device: str, image: bool | str) -> str:
     """Whose picture goes along, where it is not the event's own: the camera that is named, or that of the same device, as a
     doorbell has one."""
-    if not image or isinstance(image, str):
-        return image or ""
+    if not image:
+        return ""
+    if isinstance(image, str):
+        return turn.book.spelt(image, turn.state.values, turn.registry)
     entity = turn.registry.entity(device)
     if entity is None or entity.type == PICTURE:
         return ""

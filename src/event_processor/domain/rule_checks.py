@@ -170,6 +170,9 @@ def _names(
         if isinstance(action, SetOff) and outputs is not None and action.output.lower() not in outputs:
             message = f"{action.output} is described nowhere: control messages go to event.control.{action.output.lower()}"
             yield "warning", f"action[{number}].output", message
+        camera = action.image if isinstance(action, Notify) and isinstance(action.image, str) else ""
+        if camera and devices is not None and camera.lower() not in devices:
+            yield "warning", f"action[{number}].image", f"no camera {camera} is known so far"
         if isinstance(action, SetMode) and modes is not None and action.mode.lower() not in modes:
             yield "warning", f"action[{number}].mode", _no_mode(action.mode, modes)
         if (

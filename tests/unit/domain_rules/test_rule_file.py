@@ -87,7 +87,7 @@ _triggers = st.one_of(
 _output_names = st.from_regex(r"[A-Za-z][A-Za-z0-9 ]{0,8}[a-z]", fullmatch=True)
 _actions = st.one_of(
     st.builds(r.SetOff, output=_output_names, params=st.none() | _text),
-    st.builds(r.Notify, to=st.tuples(_name), title=_text, text=_text, image=st.booleans()),
+    st.builds(r.Notify, to=st.tuples(_name), title=_text, text=_text, image=st.booleans() | _name),
     st.builds(r.SetMode, mode=_name, at_once=st.booleans()),
     st.builds(r.Delay, seconds=_seconds),
     st.builds(r.UnlessAcknowledged, within_s=st.floats(0.5, 1e5)),

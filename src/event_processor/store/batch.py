@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Final, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table
 
 from event_processor.domain.outcome import Scope, Step
 from event_processor.domain.records import ImageRecord, MeterRecord, NotificationRecord, Record
@@ -42,7 +43,6 @@ class BatchWriter:
     """The statements of the writer for one connection. Belongs to the connection's thread."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
         self._cursor = DriverCursor(connection)
         self._mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
         self._events = self._insert(
@@ -93,8 +93,7 @@ class BatchWriter:
         :param changes: of the state, from earlier outcomes that could not be stored; those of ``outcomes`` come after them.
         :raises sqlalchemy.exc.SQLAlchemyError: nothing was stored; the caller rolls back.
         """
-        connection = self._connection
-        with connection.begin():
+        with self._cursor.transaction():
             ids, repeated = self._write_events(outcomes)
             fresh = outcomes
             if len(ids) != len(outcomes) or repeated:
@@ -123,7 +122,7 @@ class BatchWriter:
     def _write_events(self, outcomes: Sequence[OutcomeRows]) -> tuple[dict[str, int], dict[str, tuple[Step, ...]]]:
         if not outcomes:
             return {}, {}
-        connection, count = self._connection, len(outcomes)
+        count = len(outcomes)
         # Serialises hubs that share the database: numbers become visible in their order, so that a reader who goes on
         # after the last number that it saw misses nothing.
         last = int(str(self._cursor.first(self._number, (str(count),))[0]))
@@ -135,14 +134,18 @@ class BatchWriter:
             return mine, {}
         ids: dict[str, int] = {}
         for some in _slices(list(mine)):
-            query = select(t.events.c.cause, t.events.c.id).where(t.events.c.cause.in_(some))
-            ids.update((cause, number) for cause, number in connection.execute(query))
+            found_ids = self._cursor.rows(self._sql(f"SELECT cause, id FROM events WHERE cause IN {_marks(some)}"), some)
+            ids.update((str(cause), int(str(number))) for cause, number in found_ids)
         before = {cause: number for cause, number in ids.items() if number not in numbers}
         found: dict[str, list[Step]] = {cause: [] for cause in before}
         causes = {number: cause for cause, number in before.items()}
+        columns = ", ".join(STEP_COLUMNS)
         for some_ids in _slices(list(causes)):
-            pending = select(t.steps).where(t.steps.c.event_id.in_(some_ids), t.steps.c.status == t.PENDING)
-            for row in connection.execute(pending.order_by(t.steps.c.event_id, t.steps.c.position)):
+            pending = self._sql(
+                f"SELECT {columns} FROM steps WHERE status = ? AND event_id IN {_marks(some_ids)} ORDER BY event_id, position"
+            )
+            for values in self._cursor.rows(pending, (t.PENDING, *some_ids)):
+                row = SimpleNamespace(**dict(zip(STEP_COLUMNS, values, strict=True)))
                 found[causes[row.event_id]].append(step_of(row))
         return ids, {cause: tuple(steps) for cause, steps in found.items()}
 
@@ -176,6 +179,10 @@ class BatchWriter:
 
     def _sql(self, statement: str) -> str:
         return statement.replace("?", self._mark)
+
+
+def _marks(values: Sequence[object]) -> str:
+    return f"({', '.join('?' * len(values))})"
 
 
 def _slices(values: list[Value]) -> Iterable[list[Value]]:

@@ -1,8 +1,9 @@
-"""Statements on the driver's own cursor, in a transaction of SQLAlchemy's.
+"""Transactions and statements on the driver's own cursor, beside SQLAlchemy on the same connection.
 
 For the one path where it counts: an event's outcome is stored in six statements before its commands leave, and SQLAlchemy's
-way to a driver costs as much again as SQLite takes for all of them (benchmarks/store_writer.py). Failures come out as
-SQLAlchemy's, so that whoever calls need not know which way was taken.
+way to a driver costs as much again as SQLite takes for all of them, most of it in code that has left the processor's cache
+since the last event (benchmarks/store_writer.py). Failures come out as SQLAlchemy's, so that whoever calls need not know which
+way was taken.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Values: TypeAlias = Sequence[object]
 
 
 class DriverCursor:
-    """For one connection, and for its thread. The transaction is the caller's: ``with connection.begin()``.
+    """For one connection, and for its thread. SQLAlchemy must have no transaction open on it, nor begin one meanwhile.
 
     All methods raise ``sqlalchemy.exc.DBAPIError``, and what the driver raises for values that it cannot take.
     """
@@ -29,6 +30,26 @@ class DriverCursor:
         self._connection = connection
         self._cursor = connection.connection.cursor()
         self._failure = connection.dialect.loaded_dbapi.Error
+        # A transaction that reads first and writes later would fail where another program has written in between.
+        self._begin = "BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else ""
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All statements inside take effect, or none does. PostgreSQL's driver begins with the first statement."""
+        driver = self._connection.connection.dbapi_connection
+        assert driver is not None
+        try:
+            if self._begin:
+                with self._told_as_sqlalchemy_does():
+                    self._cursor.execute(self._begin)
+            yield
+            with self._told_as_sqlalchemy_does():
+                driver.commit()
+        except BaseException:
+            if not self._connection.invalidated:
+                with self._told_as_sqlalchemy_does():
+                    driver.rollback()
+            raise
 
     def first(self, statement: str, values: Values) -> Values:
         """The first row that the statement gives. Raises ``LookupError`` where it gives none."""
@@ -38,6 +59,13 @@ class DriverCursor:
         if row is None:
             raise LookupError("the statement gave no row")
         return row
+
+    def rows(self, statement: str, values: Values) -> Sequence[Values]:
+        """All rows that the statement gives."""
+        with self._told_as_sqlalchemy_does():
+            self._cursor.execute(statement, values)
+            found: Sequence[Values] = self._cursor.fetchall()
+        return found
 
     def write(self, statement: str, rows: Sequence[Values]) -> int:
         """Run the statement once for each row. How many rows of the table that made or changed."""

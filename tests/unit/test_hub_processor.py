@@ -12,7 +12,7 @@ from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
 from event_processor.domain.heard import Heard
 from event_processor.domain.outcome import Change, Outcome
-from event_processor.domain.records import MeterRecord
+from event_processor.domain.records import ImageRecord, MeterRecord
 from event_processor.domain.rulebook import Rulebook, compile_rules
 from event_processor.domain.rules import Rule, SetOff, Trigger
 from event_processor.domain.schedule_times import Place
@@ -85,6 +85,19 @@ def test_a_message_that_comes_again_is_decided_once_though_it_is_no_sign_of_life
     (decided,) = outcomes(again)
     assert decided.cause == "1.a~m.0"
     assert len(decided.steps) == 1, "an event that was never decided was taken for one that was"
+
+
+def test_the_entry_of_a_picture_is_stored_with_what_its_event_led_to(make: Callable[..., EventProcessor]) -> None:
+    processor = make()
+    now = processor.runtime.clock.time()
+    taken = ImageRecord(name="a.jpg", device="B", at=now, size=3, sha256="0" * 64, content_type="image/jpeg")
+    heard = Heard(at=now, message_id="m", origin="1.a", events=(event("A", now), event("B", now)), images=((1, taken),))
+    for _ in range(2):  # when it is delivered again too: the first run may not have come to store it
+        (stored,) = processor.process(heard)
+        assert isinstance(stored, tuple)
+        (entry,) = [each for each in stored if isinstance(each, ImageRecord)]
+        assert (entry.name, entry.cause) == ("a.jpg", "1.a~m.1")
+        heard = Heard(at=now, message_id="m", origin="1.a", again=True, events=heard.events, images=heard.images)
 
 
 def test_what_was_learned_is_stored_although_the_message_itself_had_been(make: Callable[..., EventProcessor]) -> None:

@@ -21,11 +21,10 @@ OLDEST_S: Final = 3600.0
 
 
 class Album:
-    """Any thread may call it."""
+    """Any thread may call it, one at a time. Holds no connection in between: a damaged store may be set aside meanwhile."""
 
     def __init__(self, reader: Reader, folder: ImageFolder) -> None:
-        self._series = Series(reader)
-        self._folder = folder
+        self._reader, self._series, self._folder = reader, Series(reader), folder
 
     def latest(self, device: str, at: float) -> Path | None:
         """The file of the last picture of a device up to that moment (seconds since the epoch); ``None`` where there is none
@@ -36,3 +35,5 @@ class Album:
         except (StoreUnavailable, Rejected) as error:
             log.warning("A notification goes without the picture of %s: %s", device, error)
             return None
+        finally:
+            self._reader.close()

@@ -144,6 +144,31 @@ def test_a_step_is_told_with_its_pictures(service: Service, start: Callable[...,
     run.until(lambda: run.statuses() == ["sent"])
 
 
+def test_the_picture_is_that_of_the_camera_and_one_whose_file_is_gone_costs_no_notification(
+    service: Service, start: Callable[..., Run], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "there.png").write_bytes(PNG + b"taken by the camera")
+    asked: list[tuple[str, float]] = []
+
+    def latest(device: str, at: float) -> Path | None:
+        asked.append((device, at))
+        return {"Camera": tmp_path / "there.png", "Old Camera": tmp_path / "gone.png"}.get(device)
+
+    run = start(phone(service), images=tmp_path / "images", picture_of=latest)
+    run.send(step(1, "one", image=True, camera="Camera"))
+    service.wait(sent=1)
+    run.send(step(2, "two", image=True, camera="Old Camera"))
+    service.wait(sent=2)
+    run.send(step(3, "three", image=True))
+    service.wait(sent=3)
+    run.send(step(4, "four", image=False, camera="Camera"))
+    service.wait(sent=4)
+    assert asked == [("Camera", NOW), ("Old Camera", NOW), ("Front Door", NOW)]
+    assert [sent.pictures for sent in service.sent] == [(PNG + b"taken by the camera",), (), (), ()]
+    assert service.texts == ["one", "two\n(1 picture is missing)", "three", "four"]
+    assert any("goes without a picture" in line for line in caplog.messages)
+
+
 def test_a_rate_limit_loses_nothing_and_its_pause_is_kept(service: Service, start: Callable[..., Run]) -> None:
     # The original lost the message at "too many requests", and at every time-out.
     service.answers.extend([Scripted(429, {"Retry-After": "1"}), Scripted(429, body=b'{"parameters": {"retry_after": 1}}')])

@@ -9,8 +9,10 @@ from sqlalchemy import text
 
 from event_processor.domain.meters import Reading
 from event_processor.domain.outcome import Check
-from event_processor.domain.records import MeterRecord
+from event_processor.domain.records import ImageRecord, MeterRecord
+from event_processor.store.album import OLDEST_S, Album
 from event_processor.store.errors import StoreUnavailable
+from event_processor.store.images import ImageFolder
 from event_processor.store.reader import Cursor, Reader
 from event_processor.store.series import Series
 from pylib.runtime.runtime import Runtime
@@ -127,3 +129,27 @@ def test_a_reader_of_postgresql_never_writes(runtime: Runtime, postgresql: str) 
             connection.execute(text("DELETE FROM events"))
         assert len(reader.events().rows) == 1
         reader.close()
+
+
+def test_the_picture_that_goes_with_a_notification_is_the_latest_of_its_camera_by_then(
+    runtime: Runtime, store_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def taken(device: str, at: float, number: int) -> ImageRecord:
+        name = f"2023/11/14/{number:064}.jpg"
+        return ImageRecord(name=name, device=device, at=at, size=1, sha256="0" * 64, content_type="image/jpeg")
+
+    folder = ImageFolder(tmp_path / "images")
+    with bench(runtime, store_url) as b:
+        b.stored(taken("A", START, 1), taken("A", START + 10, 2), taken("A", START + 30, 3), taken("B", START + 20, 4))
+        album = Album(Reader(store_url), folder)
+        found = [
+            album.latest(*asked) for asked in (("A", START + 20), ("A", START + 30), ("B", START + 99), ("C", START + 99))
+        ]
+        assert [path and path.name.lstrip("0") for path in found] == ["2.jpg", "3.jpg", "4.jpg", None]
+        assert album.latest("A", START + 30 + OLDEST_S) == found[1]
+        assert album.latest("A", START + 31 + OLDEST_S) is None, "one of long ago would mislead"
+        assert album.latest("A", START - 1) is None
+        b.stored(ImageRecord(name="../x.jpg", device="E", at=START, size=1, sha256="", content_type="image/jpeg"))
+        assert album.latest("E", START) is None
+    assert Album(Reader(tmp_path / "no such store.db"), folder).latest("A", START) is None
+    assert sum("goes without the picture" in line for line in caplog.messages) == 2

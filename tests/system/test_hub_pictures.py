@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,8 +20,9 @@ import pytest
 from event_processor.domain.pictures import MOST_BYTES
 from event_processor.simulator import picture
 from pylib.testing.mosquitto import Mosquitto
+from pylib.testing.processes import run_program
 from pylib.testing.rabbitmq import Vhost
-from tests.system.hub_kit import READY, Home, publish
+from tests.system.hub_kit import READY, SOURCE, Home, publish
 from tests.system.web_kit import WebHub
 from tests.unit.notify.service import Service
 
@@ -182,3 +184,19 @@ def _over_rabbitmq(vhost: Vhost, data: bytes) -> None:
         channel.basic_publish("test_home", "event.notify.snapshot.First Camera.image", msgspec.msgpack.encode(body))
     finally:
         connection.close()
+
+
+def test_the_simulated_home_s_camera_is_on_the_snapshots_page(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    env = {"PYTHONPATH": str(SOURCE), "HOME": str(tmp_path), "TMPDIR": str(tmp_path / "tmp"), "WEB_PORT": "0"}
+    with run_program([sys.executable, "-m", "event_processor.cli", "demo"], env=env, folder=tmp_path) as program:
+        web = WebHub(program, tmp_path)
+        web.wait_until_ready()
+        with web.set_up() as browser, browser.stream("GET", "/api/stream") as stream:
+            for line in stream.iter_lines():  # the camera takes one every ten minutes of its home: ten seconds
+                if line.startswith("data: ") and (json.loads(line[6:]).get("event") or {}).get("type") == "picture":
+                    break
+            (name, *_) = [entry["name"] for entry in snapshots(browser) if entry["device"] == "Entrance Camera picture"]
+            assert f'src="/snapshots/{name}"' in browser.get("/snapshots").text
+            assert browser.get(f"/snapshots/{name}").content.startswith(b"\x89PNG")
+            assert "/snapshots?device=Entrance%20Camera%20picture" in browser.get("/devices?text=Entrance+Camera").text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -36,6 +37,8 @@ CODE = r"enter the code ([A-Z0-9-]+)"
 PASSWORD = "a lamp for every room"
 SIZES = ((1440, 900), (360, 740))
 LOOKS = ("light", "dark")
+#: Of WCAG 2.2, level A and AA.
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 APP_CONF = """
 [rabbitmq]
@@ -262,6 +265,17 @@ class Browser:
             return False
         self.open("/", live=False)
         return urlsplit(self.driver.current_url).path == "/"
+
+    def picture(self, folder: Path, path: str, theme: str, width: int) -> None:
+        """A picture of the page, with SCREENSHOTS=docs/images for the documentation."""
+        name = re.sub(r"\W+", "-", path.strip("/").lower()) or "home"
+        high = self.driver.execute_script("return document.documentElement.scrollHeight")
+        before = self.driver.execute_script("return innerHeight")
+        self.size(width, min(max(high, before), 1600))
+        data = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 80})["data"]
+        self.size(width, before)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}-{theme}-{width}.webp").write_bytes(base64.b64decode(data))
 
     def sign_in(self, house: House) -> None:
         """Make the first account where there is none, else log in."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 from pathlib import Path
@@ -11,10 +10,8 @@ import pyotp
 import pytest
 from axe_core_python.selenium import Axe  # type: ignore[import-untyped]  # it has no types
 
-from tests.browser.kit import LOOKS, PASSWORD, SIZES, Browser, House, requested
+from tests.browser.kit import LOOKS, PASSWORD, SIZES, WCAG, Browser, House, requested
 
-#: Of WCAG 2.2, level A and AA.
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 PAGES = (
     "/", "/devices", "/devices/Hall Light", "/events", "/rules", "/rules/text", "/rules/welcome", "/schedules", "/meters",
     "/snapshots", "/dead-letters", "/wiring", "/wiring/threads/EventProcessor", "/settings", "/settings/audit", "/no/page",
@@ -259,10 +256,10 @@ def test_every_page_fits_has_no_violation_of_wcag_and_asks_nobody_else(
         wide = page.driver.execute_script("return document.documentElement.scrollWidth - innerWidth")
         if wide > 0:
             wrong.append(f"{path} is {wide} px wider than the screen")
-        _picture(page, folder, path, theme, width)
+        page.picture(folder, path, theme, width)
         if (theme == "dark") == (width > 800):
             continue  # both looks and both layouts have been looked at with the two others
-        found = axe.run(page.driver, options={"runOnly": {"type": "tag", "values": RULES}, "resultTypes": ["violations"]})
+        found = axe.run(page.driver, options={"runOnly": {"type": "tag", "values": WCAG}, "resultTypes": ["violations"]})
         wrong += [f"{path}: {each['id']}: {each['nodes'][0]['html'][:200]}" for each in found["violations"]]
     assert wrong == []
     assert {re.sub(r"(?<=\d)/.*", "", address) for address, _ in requested(page.driver)} == {house.base}
@@ -275,21 +272,9 @@ def test_the_pages_before_the_login_have_no_violation_either(page: Browser, path
     page.driver.delete_all_cookies()
     try:
         page.open(path, live=False)
-        found = Axe().run(page.driver, options={"runOnly": {"type": "tag", "values": RULES}})
+        found = Axe().run(page.driver, options={"runOnly": {"type": "tag", "values": WCAG}})
         assert [each["id"] for each in found["violations"]] == []
         assert len(found["passes"]) > 5
     finally:
         for cookie in cookies:
             page.driver.add_cookie(cookie)
-
-
-def _picture(page: Browser, folder: Path, path: str, theme: str, width: int) -> None:
-    """A picture of the page, with SCREENSHOTS=docs/images for the documentation."""
-    name = re.sub(r"\W+", "-", path.strip("/").lower()) or "home"
-    high = page.driver.execute_script("return document.documentElement.scrollHeight")
-    before = page.driver.execute_script("return innerHeight")
-    page.size(width, min(max(high, before), 1600))
-    data = page.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 80})["data"]
-    page.size(width, before)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}-{theme}-{width}.webp").write_bytes(base64.b64decode(data))

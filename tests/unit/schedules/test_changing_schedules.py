@@ -123,7 +123,9 @@ schedule = st.builds(
     st.sampled_from(("", "another name")),
     st.sampled_from(("fire", "fire", "once", "skip")),
 )
-house = st.lists(schedule, min_size=1, max_size=2, unique_by=lambda each: each.id) | st.just([])
+house: st.SearchStrategy[list[Schedule]] = st.lists(
+    schedule, min_size=1, max_size=2, unique_by=lambda each: each.id
+) | st.just([])
 
 
 def times(schedules: Iterable[Schedule], after: float, until: float) -> Iterator[tuple[str, float]]:

@@ -28,6 +28,7 @@ MOST_SUGGESTED: Final = 200
 DAYS: Final = (
     ("mon", "Mon"), ("tue", "Tue"), ("wed", "Wed"), ("thu", "Thu"), ("fri", "Fri"), ("sat", "Sat"), ("sun", "Sun"),
 )  # fmt: skip
+_WHEN: Final = {"at": "07:30", "cron": "30 7 * * mon-fri"}
 _EVERY: Final = [name for name, _ in DAYS]
 
 
@@ -63,7 +64,7 @@ def as_sent(form: FormData) -> dict[str, object]:
 
 
 def spec_of_form(form: FormData) -> tuple[ScheduleSpec | None, list[Problem]]:
-    """The schedule that a form makes, and what stands in its way where it makes none."""
+    """The schedule that a form makes, if any, and what is missing in the form."""
 
     def said(name: str) -> str:
         value = form.get(name, "")
@@ -85,13 +86,15 @@ def spec_of_form(form: FormData) -> tuple[ScheduleSpec | None, list[Problem]]:
         "zone": said("zone"),
         "enabled": said("enabled") != "no",
     }
-    if not name:
-        return None, [Problem(schedule="", field="name", message="give it a name, such as Evening")]
+    missing = [] if name else [Problem(schedule="", field="name", message="give it a name, such as Evening")]
+    if kind in _WHEN and not written[kind]:
+        missing.append(Problem(schedule=ident, field=kind, message=f"say when, such as {_WHEN[kind]}"))
     try:
-        return msgspec.convert(written, ScheduleSpec), []
+        return msgspec.convert(written, ScheduleSpec), missing
     except msgspec.ValidationError as error:
         field, message = place(str(error), "docs/reference/schedules.md")
-        return None, [Problem(schedule=ident, field=re.sub(r"\W.*", "", field), message=message[:1].lower() + message[1:])]
+        wrong = Problem(schedule=ident, field=re.sub(r"\W.*", "", field), message=message[:1].lower() + message[1:])
+        return None, [*missing, wrong]
 
 
 def suggestions(context: HubContext) -> list[tuple[str, list[str]]]:

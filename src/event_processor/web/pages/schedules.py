@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -14,6 +15,7 @@ from event_processor.domain.schedules import Task
 from event_processor.web.api.schedules import check_schedule, coming, is_on, last_times
 from event_processor.web.auth import context_of, require
 from event_processor.web.auth.current import record, unrecorded
+from event_processor.web.context import HubContext
 from event_processor.web.pages.render import fragment, page, said
 from event_processor.web.pages.schedule_form import DAYS, MOST_FORM, as_sent, form_of, new_form, spec_of_form, suggestions
 from event_processor.web.problems import ProblemError
@@ -73,11 +75,8 @@ async def schedule_check(request: Request) -> Response:
     unrecorded(request)
     context = context_of(request)
     form = await request.form(max_fields=40, max_part_size=MOST_FORM)
-    spec, problems = spec_of_form(form)
-    times: tuple[float, ...] = ()
-    if spec is not None:
-        problems, times = await context.read(lambda: check_schedule(context, spec, new=not form.get("id")))
-    return fragment(request, _CHECKED, {"found": problems, "times": times, "fresh": False})
+    found, times = await context.read(_checked, context, form)
+    return fragment(request, _CHECKED, {"found": found, "times": times, "fresh": False})
 
 
 @require("admin")
@@ -85,9 +84,9 @@ async def schedule_save(request: Request) -> Response:
     """Save what stands in the form, and go by it from now on."""
     context = context_of(request)
     form = await request.form(max_fields=40, max_part_size=MOST_FORM)
-    spec, problems = spec_of_form(form)
-    times: tuple[float, ...] = ()
-    if spec is not None:
+    spec, missing = spec_of_form(form)
+    refused = ""
+    if spec is not None and not missing:
         record(request, "schedule.save", spec.id)
         known = str(form.get("version", "")) if form.get("id") else ""
         try:
@@ -96,12 +95,14 @@ async def schedule_save(request: Request) -> Response:
         except ProblemError as error:
             if error.status != 422:
                 raise
-            problems, times = await context.read(lambda: check_schedule(context, spec, new=not form.get("id")))
-            problems = problems or [Problem(schedule=spec.id, field="", message=error.problem.detail)]
-    if "hx-request" not in request.headers:
-        return await _form(request, as_sent(form), problems, times, status=422)
+            refused = error.problem.detail
     unrecorded(request)
-    response = fragment(request, _CHECKED, {"found": problems, "times": times, "fresh": False})
+    found, times = await context.read(_checked, context, form)
+    if not any(each.severity == "error" for each in found):
+        found.append(Problem(schedule="", field="", message=refused))
+    if "hx-request" not in request.headers:
+        return await _form(request, as_sent(form), found, times, status=422)
+    response = fragment(request, _CHECKED, {"found": found, "times": times, "fresh": False})
     response.headers.update(said(request, "Nothing was saved: something in the form is to mend.", bad=True).headers)
     del response.headers["hx-reswap"]
     return response
@@ -114,6 +115,17 @@ async def schedule_delete(request: Request) -> Response:
     record(request, "schedule.delete", ident)
     await context.reschedule(lambda: context.schedules.delete(ident))
     return _go(request, "/schedules")
+
+
+def _checked(context: HubContext, form: FormData) -> tuple[list[Problem], tuple[float, ...]]:
+    """All that is wrong, or looks wrong, with what stands in the form, and when it would be due."""
+    spec, found = spec_of_form(form)
+    if spec is None:
+        return found, ()
+    problems, times = check_schedule(context, spec, new=not form.get("id"))
+    if any(each.field in ("at", "cron") for each in found):  # that none of them is given is said already
+        problems = [each for each in problems if each.field != "at"]
+    return [*found, *problems], times
 
 
 async def _form(

@@ -18,8 +18,8 @@ from tests.system.web_kit import WebHub, token_for, web_hub
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebHub]:
-    with web_hub(tmp_path_factory.mktemp("api")) as hub:
+def hub(tmp_path_factory: pytest.TempPathFactory, hub_database: str) -> Iterator[WebHub]:
+    with web_hub(tmp_path_factory.mktemp("api"), database=hub_database) as hub:
         hub.wait_until_ready()
         yield hub
 

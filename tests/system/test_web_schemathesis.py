@@ -59,8 +59,8 @@ class Api:
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with web_hub(tmp_path_factory.mktemp("api")) as hub:
+def api(tmp_path_factory: pytest.TempPathFactory, hub_database: str) -> Iterator[Api]:
+    with web_hub(tmp_path_factory.mktemp("api"), database=hub_database) as hub:
         yield Api(hub)
         assert hub.program.running
         assert "Traceback" not in hub.program.output

@@ -22,8 +22,8 @@ from tests.system.web_kit import APP_CONF, PASSWORD, SOURCE, WebHub, csrf_for, c
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebHub]:
-    with web_hub(tmp_path_factory.mktemp("security")) as hub:
+def hub(tmp_path_factory: pytest.TempPathFactory, hub_database: str) -> Iterator[WebHub]:
+    with web_hub(tmp_path_factory.mktemp("security"), database=hub_database) as hub:
         yield hub
 
 
@@ -293,6 +293,22 @@ def test_a_second_factor_is_asked_for_and_each_code_works_once(hub: WebHub, admi
         assert program.post("/settings/totp", json={"password": PASSWORD}).status_code == 403
 
 
+def test_a_second_step_ends_with_the_password_that_it_was_asked_for_with(hub: WebHub, admin: httpx.Client) -> None:
+    _user(admin, "uma", "viewer")
+    with hub.log_in("uma") as uma, hub.browser() as thief:
+        assert _change(uma, "PUT", "/settings/password", old=PASSWORD, new=PASSWORD).status_code == 422
+        secret = _change(uma, "POST", "/settings/totp", password=PASSWORD).json()["secret"]
+        answer = _change(uma, "POST", "/settings/totp/confirm", code=pyotp.TOTP(secret).now())
+        recovery = answer.json()["recovery_codes"]
+        csrf = csrf_of(thief, "/login")
+        asked = thief.post("/login", data={"name": "uma", "password": PASSWORD, "csrf": csrf})
+        ticket = asked.text.partition('name="ticket" value="')[2].partition('"')[0]
+        assert _change(uma, "PUT", "/settings/password", old=PASSWORD, new="another long password").status_code == 204
+        late = thief.post("/login", data={"ticket": ticket, "code": recovery[0], "csrf": csrf})
+        assert (late.status_code, "Start again with the password" in late.text) == (403, True)
+        assert thief.get("/api/me").status_code == 401
+
+
 @pytest.mark.parametrize("evil", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{7*7}}'\"</script>"])
 def test_what_a_device_says_is_text_on_every_page(hub: WebHub, admin: httpx.Client, evil: str) -> None:
     from paho.mqtt.client import Client
@@ -343,8 +359,9 @@ def test_a_login_ends_with_its_time_and_with_a_rest(tmp_path: Path) -> None:
             assert browser.get("/").headers["location"] == "/login"
 
 
-def test_half_a_request_holds_its_place_for_seconds_only(hub: WebHub) -> None:
-    with socket.create_connection((urlsplit(hub.address).hostname, urlsplit(hub.address).port)) as half_open:
+def test_half_a_request_holds_its_place_for_seconds_only(besieged: WebHub) -> None:
+    where = urlsplit(besieged.address)
+    with socket.create_connection((where.hostname, where.port)) as half_open:
         half_open.sendall(b"GET /login HTTP/1.1\r\nHost: loc")
         half_open.settimeout(25)
         assert half_open.recv(1000) == b""

@@ -101,11 +101,18 @@ def token_for(admin: httpx.Client, scope: str, **more: object) -> str:
 
 
 @contextmanager
-def web_hub(folder: Path, *, conf: str = "", env: Mapping[str, str] | None = None) -> Iterator[WebHub]:
+def web_hub(folder: Path, *, conf: str = "", env: Mapping[str, str] | None = None, database: str = "") -> Iterator[WebHub]:
     """A hub with brokers of its own and a dashboard on a free port; killed after the block when it still runs."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "app.conf").write_text(APP_CONF + conf)
     (folder / "rules.toml").write_text(RULES)
+    with start_hub(folder, {"HUB_DATABASE": database, **(env or {})}) as program:
+        yield WebHub(program, folder)
+
+
+@contextmanager
+def start_hub(folder: Path, env: Mapping[str, str]) -> Iterator[Program]:
+    """Start the hub of a folder, with what it has kept there."""
     merged = {
         "APP_CONFIG": str(folder / "app.conf"),
         "DEVICE_NAME": "test-device",
@@ -113,7 +120,7 @@ def web_hub(folder: Path, *, conf: str = "", env: Mapping[str, str] | None = Non
         "APP_STATE_DIR": str(folder / "state"),
         "WEB_ENABLED": "yes",
         "WEB_PORT": "0",
-        **(env or {}),
+        **env,
     }
     with run_program([sys.executable, "-m", "event_processor.cli", "demo"], env=merged, folder=folder) as program:
-        yield WebHub(program, folder)
+        yield program

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -45,9 +46,12 @@ class Cursor(msgspec.Struct, frozen=True):
 
     @staticmethod
     def parse(text: str) -> Cursor:
-        """Raises ``ValueError`` for what is none."""
+        """Raises ``ValueError`` for what is none: databases do not agree on what comes after a moment that is no number."""
         at, _, number = text.partition("_")
-        return Cursor(float(at), int(number))
+        found = Cursor(float(at), int(number))
+        if not isfinite(found.at) or not 0 <= found.id < 2**63:
+            raise ValueError(f"{text[:80]!r} is no place in a list")
+        return found
 
 
 class Page(msgspec.Struct, Generic[Item], frozen=True):

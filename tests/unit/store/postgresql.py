@@ -133,3 +133,16 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return str(tmp_path / "hub.db")
     url: str = request.getfixturevalue("postgresql")
     return url
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def hub_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What ``[hub] database`` says, for a hub that serves a module's tests: nothing, which is a file in the state folder, and
+    the URL of an empty database."""
+    if request.param == "sqlite":
+        yield ""
+        return
+    server: Server = request.getfixturevalue("postgresql_server")
+    name = server.create()
+    yield server.url(name)
+    server.drop(name)

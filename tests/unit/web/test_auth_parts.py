@@ -7,9 +7,16 @@ import logging
 import pyotp
 import pytest
 
-from event_processor.web.auth.attempts import FREE_PER_ACCOUNT, FREE_PER_ADDRESS, LONGEST_ACCOUNT, MOST_REMEMBERED, Attempts
+from event_processor.web.auth.attempts import (
+    FREE_PER_ACCOUNT,
+    FREE_PER_ADDRESS,
+    LONGEST_ACCOUNT,
+    LONGEST_CODE,
+    MOST_REMEMBERED,
+    Attempts,
+)
 from event_processor.web.auth.first import AGAIN_AFTER, TRIES, VALID_FOR, FirstRun
-from event_processor.web.auth.passwords import Passwords, check_password
+from event_processor.web.auth.passwords import LONGEST, Passwords, check_password
 from event_processor.web.auth.second import RECOVERY_CODES, check_totp, hash_code, make_offer, make_recovery_codes
 from event_processor.web.auth.values import may
 from event_processor.web.problems import ProblemError
@@ -63,6 +70,23 @@ def test_who_has_one_account_cannot_buy_tries_at_others_with_it() -> None:
     _refused(attempts, "10.0.0.1", "another", now)
 
 
+def test_who_has_the_password_and_guesses_codes_waits_for_a_quarter_of_an_hour_and_locks_no_password_out() -> None:
+    attempts, now, waits = Attempts(), 0.0, []
+    for number in range(FREE_PER_ACCOUNT):
+        attempts.begin_code(f"10.0.0.{number}", "ada", now)
+    for number in range(12):
+        attempts.begin_code(f"10.0.1.{number}", "Ada", now)
+        with pytest.raises(ProblemError, match="wrong codes") as refused:
+            attempts.begin_code(f"10.0.2.{number}", "ada", now)
+        waits.append(refused.value.retry_after or 0.0)
+        now += waits[-1]
+    assert waits[:4] == [1, 2, 4, 8]
+    assert waits[-1] == LONGEST_CODE
+    attempts.begin("10.2.0.1", "ada", now - 1)  # somebody with the password gets as far as the second step
+    attempts.succeeded("10.2.0.1", "ada")
+    attempts.begin_code("10.2.0.1", "ada", now)
+
+
 @pytest.mark.parametrize("password", ["short", "aaaaaaaaaaaa", "password1234", "1234567890", "ada12345678", "x" * 300])
 def test_passwords_that_are_tried_first_are_not_taken(password: str) -> None:
     with pytest.raises(ProblemError) as refused:
@@ -80,6 +104,9 @@ def test_a_password_is_kept_as_argon2id_and_nobody_has_one() -> None:
     assert not passwords.matches(None, "four words are better")
     assert not passwords.matches("no hash at all", "x")
     assert not passwords.outdated(stored)
+    longest = "x" * LONGEST
+    assert passwords.matches(passwords.hash(longest), longest)
+    assert not passwords.matches(passwords.hash(longest), f"{longest}y"), "one that is cut off is another one"
 
 
 def test_a_code_of_the_app_works_once_and_a_minute_later_not_any_more() -> None:

@@ -196,6 +196,12 @@ def test_the_first_devices_pictures_are_taken_in_every_form(keeper: Pictures, ke
     assert kept.events[number].value == record.name
 
 
+def test_no_picture_is_in_what_a_log_may_show() -> None:
+    shown = repr(delivered("event.notify.snapshot.front", {"data": {"active_devices": [CAMERA]}}))
+    assert "Front Camera" in shown
+    assert ENCODED[:20] not in shown
+
+
 def test_a_raw_picture_over_rabbitmq_may_say_what_it_is() -> None:
     assert isinstance(delivered("event.notify.snapshot.Front.image", JPEG, "image/jpeg"), Pictured)
 

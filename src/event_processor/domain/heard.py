@@ -65,6 +65,10 @@ class Pictured(msgspec.Struct, frozen=True):
     heard: Heard
     pictures: tuple[tuple[int, object], ...]
 
+    def __repr__(self) -> str:
+        """Without the pictures: it may come into a log."""
+        return f"Pictured({self.heard!r}, of {len(self.pictures)} pictures)"
+
 
 def origin_of_message(tag: int, address: str, body: bytes) -> str:
     """What stays the same when a broker delivers a message again that has no id of its own.

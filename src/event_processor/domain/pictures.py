@@ -78,17 +78,15 @@ def kind_of_picture(data: bytes) -> tuple[str, str] | None:
     return None
 
 
-def digest_of(data: bytes, device: str) -> str:
-    """By what a device's picture is known: no word of the device's stands in it."""
-    digest = hashlib.sha256(device.encode("utf-8", "replace") + b"\0")
-    digest.update(data)
-    return digest.hexdigest()
+def digest_of(sha256: str, device: str) -> str:
+    """By what a device's picture is known, given the hash of its content: no word of the device's stands in it."""
+    return hashlib.sha256(f"{device}\0{sha256}".encode("utf-8", "replace")).hexdigest()
 
 
-def name_of(data: bytes, ending: str, device: str, at: float) -> str:
+def name_of(sha256: str, ending: str, device: str, at: float) -> str:
     """What a device's picture of that moment (seconds since the epoch) is called: by day, device and content. The same picture
     of the same device on the same day has the same name."""
-    return f"{datetime.fromtimestamp(at, UTC):%Y/%m/%d}/{digest_of(data, device)}.{ending}"
+    return f"{datetime.fromtimestamp(at, UTC):%Y/%m/%d}/{digest_of(sha256, device)}.{ending}"
 
 
 def is_name(text: object) -> bool:

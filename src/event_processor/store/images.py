@@ -53,7 +53,8 @@ class ImageFolder:
         kind = kind_of_picture(data)
         if kind is None:
             raise Rejected("this is no picture: neither JPEG nor PNG, GIF or WebP")
-        name = name_of(data, kind[0], device, at)
+        digest = hashlib.sha256(data).hexdigest()
+        name = name_of(digest, kind[0], device, at)
         file = self.folder / name
         if not file.exists():
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -66,14 +67,12 @@ class ImageFolder:
             except BaseException:
                 Path(temporary).unlink(missing_ok=True)
                 raise
-        return ImageRecord(
-            name=name, device=device, at=at, size=len(data), sha256=hashlib.sha256(data).hexdigest(), content_type=kind[1],
-            cause=cause,
-        )  # fmt: skip
+        return ImageRecord(name=name, device=device, at=at, size=len(data), sha256=digest, content_type=kind[1], cause=cause)
 
     def is_same(self, name: str, data: bytes, device: str) -> bool:
         """Whether this very picture of the device is there under ``name``."""
-        return is_name(name) and digest_of(data, device) in name and (self.folder / name).is_file()
+        digest = digest_of(hashlib.sha256(data).hexdigest(), device)
+        return is_name(name) and digest in name and (self.folder / name).is_file()
 
     def path_of(self, name: str) -> Path:
         """Where a picture is. Raises ``Rejected`` for a name that is none of ours, such as one with ``..`` in it."""

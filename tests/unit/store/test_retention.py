@@ -131,7 +131,7 @@ def test_a_sweep_holds_the_writer_up_for_milliseconds_at_a_time(runtime: Runtime
 def test_a_picture_is_kept_by_day_and_content_and_once(tmp_path: Path) -> None:
     folder = ImageFolder(tmp_path / "images")
     record = folder.save(JPEG, device="Cam", at=START, cause="cause-1")
-    assert record.name == f"2026/09/21/{sha256(b'Cam' + bytes(1) + JPEG).hexdigest()}.jpg"
+    assert record.name == f"2026/09/21/{sha256(f'Cam{chr(0)}{record.sha256}'.encode()).hexdigest()}.jpg"
     assert record.sha256 == sha256(JPEG).hexdigest()
     assert record.content_type == "image/jpeg"
     assert folder.path_of(record.name).read_bytes() == JPEG

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import schemathesis
@@ -59,8 +61,14 @@ class Api:
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory, hub_database: str) -> Iterator[Api]:
-    with web_hub(tmp_path_factory.mktemp("api"), database=hub_database) as hub:
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with _running(tmp_path_factory.mktemp("api"), "") as api:
+        yield api
+
+
+@contextmanager
+def _running(folder: Path, database: str) -> Iterator[Api]:
+    with web_hub(folder, database=database) as hub:
         yield Api(hub)
         assert hub.program.running
         assert "Traceback" not in hub.program.output
@@ -104,6 +112,16 @@ def test_requests_that_break_the_description_are_refused_with_an_explanation(api
     for operation in api.operations:
         if operation.body or len(operation.query) or len(operation.path_parameters):
             assert 500 not in _try(api, operation, "admin", EXAMPLES, GenerationMode.NEGATIVE)
+
+
+def test_postgresql_takes_what_is_sent_as_sqlite_does(tmp_path: Path, postgresql: str) -> None:
+    with _running(tmp_path, postgresql) as api:
+        stored = [each for each in api.operations if each.definition.raw["tags"][0] in ("people", "history", "timed")]
+        assert len(stored) > 15
+        for operation in stored:
+            for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+                if mode is GenerationMode.POSITIVE or operation.body or len(operation.query) or len(operation.path_parameters):
+                    assert 500 not in _try(api, operation, "admin", EXAMPLES, mode)
 
 
 def test_the_description_lists_every_operation_with_the_role_that_it_needs(api: Api) -> None:

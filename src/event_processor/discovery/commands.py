@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from event_processor.discovery.payload import as_text
 from event_processor.discovery.templates import Templates
@@ -11,9 +11,6 @@ from event_processor.domain.fields import Scalar
 from pylib.errors import DecodeError
 
 __all__ = ["Command", "command"]
-
-# What Home Assistant's command templates call the value, by the component.
-_NAMES: Final = ("value", "position", "tilt_position", "action", "state", "effect", "brightness", "percentage")
 
 
 class Command(NamedTuple):
@@ -36,7 +33,7 @@ def command(form: CommandForm, asked: Scalar, templates: Templates, now: float) 
     raw: Scalar
     if word is not None and word in form.payloads:
         raw = form.payloads[word]
-    elif form.payloads and not form.options and not form.template and form.limits is None:
+    elif form.payloads and not form.options and form.limits is None:
         raise DecodeError(f"expected one of {', '.join(form.payloads)}")
     elif form.options and as_text(asked) not in form.options:
         raise DecodeError(f"expected one of {', '.join(form.options)}")
@@ -49,7 +46,7 @@ def command(form: CommandForm, asked: Scalar, templates: Templates, now: float) 
     if isinstance(raw, float) and raw.is_integer():
         raw = int(raw)
     if "{{" in form.template or "{%" in form.template:
-        payload = templates.command(form.template, dict.fromkeys(_NAMES, raw), now)
+        payload = templates.command(form.template, {"value": raw}, now)
     elif form.template:
         payload = form.template.replace("{value}", _inside(raw, form.template))
     else:

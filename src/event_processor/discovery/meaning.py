@@ -104,6 +104,8 @@ class Number(msgspec.Struct, frozen=True, gc=False):
                 return text[:LONGEST_TEXT], None
         elif raw is None:
             return None, None
+        elif isinstance(raw, bool) and not self.strict:
+            return raw, None
         elif isinstance(raw, (int, float)):
             number = int(raw) if isinstance(raw, bool) else raw
         elif self.strict:
@@ -127,7 +129,8 @@ class Anything(msgspec.Struct, frozen=True, gc=False):
             return None
         if value is None or value in _UNKNOWN:
             return None, None
-        return value, (str(value) != self.idle if self.idle else ACTIVE.get(value) if isinstance(value, str) else None)
+        known = ACTIVE.get(value) if isinstance(value, str) else None
+        return value, (str(value) != self.idle and known is not False) if self.idle else known
 
 
 class Momentary(msgspec.Struct, frozen=True, gc=False):
@@ -160,12 +163,19 @@ class Picture(msgspec.Struct, frozen=True, gc=False):
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
-    """A number that says whether something is open: it is closed at ``closed``, and open and active elsewhere."""
+    """A number that says whether something is open: it is closed at ``closed``, and open and active elsewhere.
+
+    ``words`` may come instead of a number.
+    """
 
     closed: float = 0.0
+    words: Mapping[str, str] = {}
     kind: ClassVar[Kind] = "input"
 
     def of(self, raw: object) -> Said:
+        word = self.words.get(raw) if isinstance(raw, str) else None
+        if word is not None:
+            return word, ACTIVE.get(word)
         said = Number().of(raw)
         if said is None or said[0] is None:
             return said

@@ -217,6 +217,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return not attr.startswith("_")
         return attr in _METHODS and super().is_safe_attribute(obj, attr, value)
 
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
+        # An object of a message that lacks "update" lacks it, although Python's own have a method of this name.
+        return self.undefined(obj=obj, name=attribute) if attribute[:1] != "_" else super().unsafe_undefined(obj, attribute)
+
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         # A field can be wider than any text may be, so jinja2's own wrapper is not enough.
         if getattr(value, "__name__", "") not in ("format", "format_map") or not isinstance(

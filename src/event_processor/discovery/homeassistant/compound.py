@@ -6,9 +6,11 @@ Covers and climates are in ``openings`` and ``climates``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypedDict
 
-from event_processor.discovery.homeassistant.config import Config
+import msgspec
+
+from event_processor.discovery.homeassistant.config import Config, named
 from event_processor.discovery.homeassistant.simple import Reader
 from event_processor.discovery.meaning import Anything, Meaning, Number, on_off
 from event_processor.discovery.plan import Plan, Source
@@ -18,7 +20,12 @@ from pylib.errors import DecodeError
 __all__ = ["COMPOUND", "part"]
 
 _ON_OFF: Final = {"on": "on", "off": "off"}
-_COLOURED: Final = ("hs", "xy", "rgb", "rgbw", "rgbww")
+_RGB: Final = ("red", "green", "blue")
+# What templates call the parts of a colour, by the kind of it.
+_COLOURED: Final[Mapping[str, tuple[str, ...]]] = {
+    "hs": ("hue", "sat"), "xy": ("x", "y"), "rgb": _RGB, "rgbw": (*_RGB, "white"),
+    "rgbww": (*_RGB, "cold_white", "warm_white"),
+}  # fmt: skip
 
 
 def part(
@@ -34,6 +41,8 @@ def part(
     options: tuple[str, ...] = (),
     limits: tuple[float, float, float] | None = None,
     payloads: Mapping[str, str] | None = None,
+    names: tuple[str, ...] = (),
+    reset: str = "",
 ) -> tuple[Plan, ...]:
     """One part of a component, whose keys all start with ``key``: ``<key>_state_topic``, ``<key>_command_topic`` and so on.
 
@@ -41,9 +50,14 @@ def part(
     ``<key>_state_template``) and ``<key>_command_template``.
     """
     template = value or (f"{key}_value_template" if f"{key}_value_template" in config else f"{key}_state_template")
-    sources = config.source(f"{key}_state_topic", template, meaning)
+    sources = config.source(f"{key}_state_topic", template, meaning, reset=reset)
     told = config.command(
-        f"{key}_command_topic", command or f"{key}_command_template", options=options, limits=limits, payloads=payloads
+        f"{key}_command_topic",
+        command or f"{key}_command_template",
+        options=options,
+        limits=limits,
+        payloads=payloads,
+        names=names,
     )
     if not sources and told is None:
         return ()
@@ -60,13 +74,37 @@ def light(config: Config) -> tuple[Plan, ...]:
     sources = config.source("state_topic", "state_value_template", on_off(on, off))
     command = config.command(template="", payloads={"on": on, "off": off}, confirmed=_ON_OFF if sources else None)
     scale = config.number("brightness_scale", 255)
+    brightness = part(config, "brightness", "brightness", Number(), limits=(0, scale, 1))
+    main = _command(command)
+    if config.text("on_command_type") == "brightness" and config.text("brightness_command_topic") == main.topic:
+        # It is switched on by its brightness, and does not know the word.
+        bright = config.templates.command(
+            config.text("brightness_command_template") or "{{ value }}", {"value": int(scale)}, 0
+        )
+        main = msgspec.structs.replace(main, payloads=config.templates.mapping({"on": bright, "off": off}))
     return (
-        config.plan(sources, _command(command)),
-        *part(config, "brightness", "brightness", Number(), limits=(0, scale, 1)),
-        *part(config, "color temperature", "color_temp", Number(), type="color_temp"),
+        config.plan(sources, main),
+        *brightness,
+        *part(config, "color temperature", "color_temp", Number(), type="color_temp", **_warmth(config)),
         *part(config, "effect", "effect", Anything(), options=config.texts("effect_list")),
-        *(plan for kind in _COLOURED for plan in part(config, f"{kind} color", kind, Anything(), type="color")),
+        *(
+            plan
+            for kind, names in _COLOURED.items()
+            for plan in part(config, f"{kind} color", kind, Anything(), type="color", names=names)
+        ),
     )
+
+
+class _Warmth(TypedDict):
+    limits: tuple[float, float, float] | None
+    unit: str
+
+
+def _warmth(config: Config) -> _Warmth:
+    """Range and unit of a colour temperature: mireds unless it says that it is kelvin."""
+    kind, unit = ("kelvin", "K") if config.flag("color_temp_kelvin") else ("mireds", "mired")
+    low, high = config.number(f"min_{kind}", 0), config.number(f"max_{kind}", 0)
+    return {"limits": (low, high, 1.0) if 0 < low < high else None, "unit": unit}
 
 
 def _json_light(config: Config) -> tuple[Plan, ...]:
@@ -94,8 +132,10 @@ def _json_light(config: Config) -> tuple[Plan, ...]:
         command = tell("brightness", limits=(0, scale, 1))
         plans.append(config.plan(read(Number(), "brightness"), command, part="brightness", type="brightness"))
     if config.flag("color_temp") or "color_temp" in modes:
-        command = tell("color_temp")
-        plans.append(config.plan(read(Number(), "color_temp"), command, part="color temperature", type="color_temp"))
+        warmth = _warmth(config)
+        command = tell("color_temp", limits=warmth["limits"])
+        reading = read(Number(), "color_temp")
+        plans.append(config.plan(reading, command, part="color temperature", type="color_temp", unit=warmth["unit"]))
     if any(mode in _COLOURED for mode in modes) or any(config.flag(mode) for mode in ("hs", "xy", "rgb")):
         plans.append(config.plan(read(Anything(), "color"), tell("color"), part="color", type="color"))
     if config.flag("effect"):
@@ -117,9 +157,21 @@ def _template_light(config: Config) -> tuple[Plan, ...]:
         payloads[word] = config.templates.command(template, {"state": word}, config.now)
     command = config.command(template="", payloads=payloads, confirmed=_ON_OFF if sources else None)
     plans = [config.plan(sources, _command(command))]
-    if "brightness_template" in config:
-        reading = config.source("state_topic", "brightness_template", Number())
-        plans.append(config.plan(reading, part="brightness", type="brightness"))
+    warmth = _warmth(config)
+    parts: tuple[tuple[str, str, Meaning, tuple[float, float, float] | None, tuple[str, ...], str], ...] = (
+        ("brightness", "brightness", Number(), (0, 255, 1), (), ""),
+        ("color temperature", "color_temp", Number(), warmth["limits"], (), warmth["unit"]),
+        ("effect", "effect", Anything(), None, config.texts("effect_list"), ""),
+    )
+    switch = config.text("command_on_template")
+    for name, key, meaning, limits, options, unit in parts:
+        reading = config.source("state_topic", f"{key}_template", meaning) if config.text(f"{key}_template") else ()
+        told = None
+        if key in switch:
+            plain = "{% set state = 'on' %}" + named(switch, (key,))
+            told = config.command(template="", plain=plain, limits=limits, options=options)
+        if reading or told is not None:
+            plans.append(config.plan(reading, told, part=name, type=key, unit=unit))
     return tuple(plans)
 
 
@@ -132,8 +184,23 @@ def fan(config: Config) -> tuple[Plan, ...]:
     ways = ("forward", "reverse")
     return (
         config.plan(sources, _command(command)),
-        *part(config, "speed", "percentage", Number(strict=False), limits=(low - 1, high, 1)),
-        *part(config, "preset mode", "preset_mode", Anything(), type="preset_mode", options=config.texts("preset_modes")),
+        *part(
+            config,
+            "speed",
+            "percentage",
+            Number(strict=False),
+            limits=(low - 1, high, 1),
+            reset="payload_reset_percentage",
+        ),
+        *part(
+            config,
+            "preset mode",
+            "preset_mode",
+            Anything(),
+            type="preset_mode",
+            options=config.texts("preset_modes"),
+            reset="payload_reset_preset_mode",
+        ),
         *part(
             config, "oscillation", "oscillation", on_off(*swings), payloads={"on": swings[0], "off": swings[1]}, options=swings
         ),
@@ -147,11 +214,22 @@ def humidifier(config: Config) -> tuple[Plan, ...]:
     command = config.command(payloads={"on": on, "off": off}, confirmed=_ON_OFF if sources else None)
     limits = (config.number("min_humidity", 0), config.number("max_humidity", 100), 1.0)
     current = config.source("current_humidity_topic", "current_humidity_template", Number())
+    action = config.source("action_topic", "action_template", Anything(idle="off"))
     return (
         config.plan(sources, _command(command)),
-        *part(config, "target humidity", "target_humidity", Number(), type="humidity", unit="%", limits=limits),
-        *part(config, "mode", "mode", Anything(), options=config.texts("modes")),
+        *part(
+            config,
+            "target humidity",
+            "target_humidity",
+            Number(),
+            type="humidity",
+            unit="%",
+            limits=limits,
+            reset="payload_reset_humidity",
+        ),
+        *part(config, "mode", "mode", Anything(), options=config.texts("modes"), reset="payload_reset_mode"),
         *((config.plan(current, part="current humidity", type="humidity", unit="%"),) if current else ()),
+        *((config.plan(action, part="action", type="action"),) if action else ()),
     )
 
 
@@ -191,7 +269,7 @@ def alarm_control_panel(config: Config) -> tuple[Plan, ...]:
     payloads = {name: config.text(f"payload_{name}", name.upper()) for name in names}
     confirmed = {name: name.replace("arm_", "armed_") for name in names if name.startswith("arm_")}
     confirmed |= {"disarm": "disarmed", "trigger": "triggered"}
-    command = config.command(payloads=payloads, confirmed=confirmed if sources else None)
+    command = config.command(payloads=payloads, confirmed=confirmed if sources else None, names=("action",))
     return (config.plan(sources, _command(command), type="alarm"),)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from sys import intern
 from typing import Final
 
+from event_processor.discovery.homeassistant.extractors import Reset
 from event_processor.discovery.meaning import Meaning
 from event_processor.discovery.naming import clean, words_of
 from event_processor.discovery.payload import as_text
@@ -14,10 +17,11 @@ from event_processor.domain.availability import mode_of
 from event_processor.domain.entities import CommandForm, Role
 from pylib.errors import DecodeError
 
-__all__ = ["AVAILABILITY_KEYS", "Config", "topic_of"]
+__all__ = ["AVAILABILITY_KEYS", "Config", "named", "topic_of"]
 
 AVAILABILITY_KEYS: Final = ("availability", "availability_topic")
 _LONGEST_TOPIC: Final = 1024
+_STATES: Final = ("state_value_template", "_state_template")
 _MOST_OPTIONS: Final = 200
 
 
@@ -31,6 +35,18 @@ def topic_of(value: object, key: str, *, wildcards: bool = True) -> str:
         if ("+" in level or "#" in level) and not (wild and wildcards):
             raise DecodeError(f"{key}: expected a topic without wildcards" if not wildcards else f"{key}: expected a topic")
     return value
+
+
+def named(template: str, names: tuple[str, ...]) -> str:
+    """A command's template with its value under these names too."""
+    if not any(name in template for name in names):
+        return template
+    if len(names) == 1:
+        return f"{{% set {names[0]} = value %}}{template}"
+    parts = (
+        "(value | string).split(',')[:" + str(len(names)) + "] | map('int' if '.' not in value | string else 'float') | list"
+    )
+    return f"{{% set {', '.join(names)} = {parts} %}}{template}"
 
 
 class Config:
@@ -88,13 +104,27 @@ class Config:
         value = self.data.get(key)
         return "" if value is None or value == "" else topic_of(value, key, wildcards=wildcards)
 
-    def source(self, topic: str, template: str, meaning: Meaning) -> tuple[Source, ...]:
-        """Where a value comes from, by the names of the two keys; nothing where the topic is not given."""
+    def source(
+        self, topic: str, template: str, meaning: Meaning, *, known: Mapping[str, float] | None = None, reset: str = ""
+    ) -> tuple[Source, ...]:
+        """Where a value comes from, by the names of the two keys; nothing where the topic is not given.
+
+        ``known`` is what the template may ask for beside the message, ``reset`` the key of the word for what is unknown.
+        """
         where = self.topic(topic)
         if not where:
             return ()
+        # Of several templates, as lights and climates have them, value_template stands for those that are left out.
+        written = self.text(template) or (self.text("value_template") if template.endswith(_STATES) else "")
+        for name, value in (known or {}).items():
+            if name in written:
+                written = f"{{% set {name} = {value:g} %}}{written}"
         try:
-            return (Source(where, self.templates.extractor(self.text(template)), meaning),)
+            extract = self.templates.extractor(written)
+            if reset in self:
+                word = self.text(reset)
+                extract = self.templates.shared(f"reset {word}\0{written}", partial(Reset, extract, word))
+            return (Source(where, extract, meaning),)
         except DecodeError as error:
             raise DecodeError(f"{template}: {error}") from None
 
@@ -108,17 +138,21 @@ class Config:
         options: tuple[str, ...] = (),
         limits: tuple[float, float, float] | None = None,
         plain: str = "",
+        names: tuple[str, ...] = (),
     ) -> CommandForm | None:
-        """How it is told, by the names of the two keys; ``plain`` is the template where none is given."""
+        """How it is told, by the names of the two keys; ``plain`` is the template where none is given.
+
+        ``names`` is what the template calls the value beside ``value``; several of them share a list such as "255,0,10".
+        """
         where = self.topic(topic, wildcards=False)
         if not where:
             return None
-        qos = self.data.get("qos")
+        qos = self.number("qos", 1)
         return CommandForm(
             topic=where,
             payloads=self.templates.mapping(payloads or {}),
-            template=(self.text(template) if template else "") or plain,
-            qos=qos if isinstance(qos, int) and not isinstance(qos, bool) and 0 <= qos <= 2 else 1,
+            template=intern(named(self.text(template) if template else "", names) or plain),
+            qos=int(qos) if qos in (0, 1, 2) else 1,
             retain=self.flag("retain"),
             confirmed_by=self.templates.mapping({} if self.flag("optimistic") else confirmed or {}),
             options=options,

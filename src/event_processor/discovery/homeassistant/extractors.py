@@ -9,7 +9,7 @@ from event_processor.discovery.templates import MISSING, Extractor
 from event_processor.domain.pictures import decoded
 from pylib.errors import DecodeError
 
-__all__ = ["EventType", "PictureBytes", "StateOrText", "Update"]
+__all__ = ["EventType", "Inside", "PictureBytes", "Reset", "StateOrText", "Update"]
 
 
 class EventType:
@@ -32,6 +32,8 @@ class EventType:
                 found = msgspec.json.decode(made) if isinstance(made, str) else made
             except (msgspec.DecodeError, RecursionError):
                 raise DecodeError("the template does not make JSON") from None
+        if found == {}:
+            return MISSING  # it tells its state, and nothing has happened
         if not isinstance(found, dict) or "event_type" not in found:
             raise DecodeError("expected an object with an event_type")
         return found["event_type"]
@@ -46,6 +48,28 @@ class PictureBytes:
         return decoded(payload.body)
 
 
+class Inside:
+    """The first of several keys of a JSON object, or the text where it is none; ``number`` passes over other text."""
+
+    __slots__ = ("_inner", "_keys", "_number")
+
+    def __init__(self, inner: Extractor, keys: tuple[str, ...], *, number: bool) -> None:
+        self._inner, self._keys, self._number = inner, keys, number
+
+    def of(self, payload: Payload) -> object:
+        made = self._inner.of(payload)
+        if isinstance(made, str) and made.lstrip().startswith("{"):
+            try:
+                made = msgspec.json.decode(made)
+            except (msgspec.DecodeError, RecursionError):
+                raise DecodeError("the payload is not JSON") from None
+        if isinstance(made, dict):
+            made = next((made[key] for key in self._keys if made.get(key) is not None), MISSING)
+        if self._number and isinstance(made, str) and not made[:1].isdigit() and made[:1] not in ("-", "+", "."):
+            return MISSING
+        return made
+
+
 class StateOrText:
     """``{"state": "ON", ...}`` or plain ``ON``."""
 
@@ -58,8 +82,24 @@ class StateOrText:
         return payload.text
 
 
+class Reset:
+    """A value of which one word means that nothing is known any more."""
+
+    __slots__ = ("_inner", "_word")
+
+    def __init__(self, inner: Extractor, word: str) -> None:
+        self._inner, self._word = inner, word
+
+    def of(self, payload: Payload) -> object:
+        made = self._inner.of(payload)
+        return None if made is not MISSING and as_text(made) == self._word else made
+
+
 class Update:
-    """Whether the latest version is another one than that installed: "on" means that there is an update."""
+    """Whether the latest version is another one than that installed: "on" means that there is an update.
+
+    The first template makes a JSON object with both versions, or that installed; then the second makes the other one.
+    """
 
     __slots__ = ("_installed", "_latest")
 
@@ -67,19 +107,20 @@ class Update:
         self._installed, self._latest = installed, latest
 
     def of(self, payload: Payload) -> object:
-        installed, latest = self._one(self._installed, payload, "installed"), self._one(self._latest, payload, "latest")
-        if installed is MISSING or latest is MISSING or installed is None or latest is None:
+        told = self._told(self._installed, payload)
+        installed = told.get("installed_version") if isinstance(told, dict) else told
+        other = told if self._latest is None else self._told(self._latest, payload)
+        latest = other.get("latest_version") if isinstance(other, dict) else None if self._latest is None else other
+        if installed in (None, MISSING, "") or latest in (None, MISSING, ""):
             return MISSING
         return "off" if as_text(installed) == as_text(latest) else "on"
 
     @staticmethod
-    def _one(extract: Extractor | None, payload: Payload, which: str) -> object:
-        found: object = payload.json_or_none() if extract is None else extract.of(payload)
-        if isinstance(found, str) and found.startswith("{"):
+    def _told(extract: Extractor | None, payload: Payload) -> object:
+        found = payload.text if extract is None else extract.of(payload)
+        if isinstance(found, str) and found.lstrip().startswith("{"):
             try:
-                found = msgspec.json.decode(found)
+                return msgspec.json.decode(found)
             except (msgspec.DecodeError, RecursionError):
                 return MISSING
-        if isinstance(found, dict):
-            return found.get(f"{which}_version", MISSING)
-        return MISSING if extract is None else found
+        return found

@@ -62,13 +62,21 @@ def siren(config: Config) -> tuple[Plan, ...]:
         sources = (Source(sources[0].topic, config.templates.shared("state or text", StateOrText), meaning),)
     # Without a template a siren is told in JSON.
     plain = "" if "command_template" in config else '{"state": "{value}"}'
-    command = config.command(payloads={"on": on, "off": off}, confirmed=_ON_OFF if sources else None, plain=plain)
+    payloads, confirmed = {"on": on, "off": off}, _ON_OFF if sources else None
+    if "command_off_template" in config:  # each word has its own template, and what they make is always the same
+        for word, key in (("on", "command_template"), ("off", "command_off_template")):
+            made = config.text(key) or '{"state": "{{ value }}"}'
+            payloads[word] = config.templates.command(made, {"value": payloads[word], "state": payloads[word]}, config.now)
+        command = config.command(template="", payloads=payloads, confirmed=confirmed)
+    else:
+        command = config.command(payloads=payloads, confirmed=confirmed, plain=plain, names=("state",))
     return (config.plan(sources, _told(config, command)),)
 
 
 def lock(config: Config) -> tuple[Plan, ...]:
     words = {
-        config.text(f"state_{word}", word.upper()): word for word in ("locked", "unlocked", "locking", "unlocking", "jammed")
+        config.text(f"state_{word}", word.upper()): word
+        for word in ("open", "opening", "locked", "unlocked", "locking", "unlocking", "jammed")
     }
     sources = config.source("state_topic", "value_template", Words(words))
     payloads = {"lock": config.text("payload_lock", "LOCK"), "unlock": config.text("payload_unlock", "UNLOCK")}
@@ -90,7 +98,7 @@ def scene(config: Config) -> tuple[Plan, ...]:
 
 def number(config: Config) -> tuple[Plan, ...]:
     limits = (config.number("min", 1), config.number("max", 100), config.number("step", 1))
-    sources = config.source("state_topic", "value_template", Number(strict=False))
+    sources = config.source("state_topic", "value_template", Number(strict=False), reset="payload_reset")
     return (config.plan(sources, _told(config, config.command(limits=limits))),)
 
 
@@ -155,7 +163,8 @@ def update(config: Config) -> tuple[Plan, ...]:
 
 def device_tracker(config: Config) -> tuple[Plan, ...]:
     words = {config.text("payload_home", "home"): "home", config.text("payload_not_home", "not_home"): "not_home"}
-    return (config.plan(_needed(config, config.source("state_topic", "value_template", Words(words, open=True)))),)
+    sources = config.source("state_topic", "value_template", Words(words, open=True), reset="payload_reset")
+    return (config.plan(_needed(config, sources)),)
 
 
 def camera(config: Config) -> tuple[Plan, ...]:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 # What ends by itself, and needs no other answer to a signal than Python's own.
-_TOOLS = frozenset(("ask", "backup", "devices", "events", "import-original", "restore", "rules", "state"))
+_TOOLS = frozenset(
+    ("accounts", "ask", "backup", "devices", "events", "import-original", "restore", "rules", "schedules", "state")
+)
 
 
 class _AtOnce:

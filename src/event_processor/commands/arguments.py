@@ -39,6 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
         _config(command, argparse.SUPPRESS)
         _wait(command, argparse.SUPPRESS)
     _rules(commands)
+    _schedules(commands)
     _store(commands)
     _accounts(commands)
     _lists(commands)
@@ -78,6 +79,15 @@ def _rules(commands: Subparsers) -> None:
         "--warm-up", type=_span, default="1d", metavar="SPAN", help="how much of what came before to hear first (default: 1d)"
     )
     again.add_argument("--most", type=_count, default=50, metavar="N", help="differences to show (default: 50)")
+
+
+def _schedules(commands: Subparsers) -> None:
+    text = "check or list schedules"
+    group = commands.add_parser("schedules", help=text, description=text.capitalize() + ".")
+    verbs = group.add_subparsers(dest="verb", metavar="VERB", required=True)
+    check = _tool(verbs, "check", "schedules_check", "say all that is wrong with a file of schedules")
+    check.add_argument("file", nargs="?", type=Path, help="the file (default: the hub's own)")
+    _tool(verbs, "list", "schedules_list", "list the schedules, and when each is due next")
 
 
 def _store(commands: Subparsers) -> None:

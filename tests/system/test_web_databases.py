@@ -168,6 +168,12 @@ def test_pictures_are_listed_in_pages(place: Place) -> None:
     assert place.admin.get("/snapshots").status_code == 200
 
 
+@pytest.mark.parametrize("name", ["", " ", "Ada Lovelace", "ada\n", "a\0", "\u0430da", "a" * 65, ".ada"])
+def test_a_name_that_is_none_is_no_account(place: Place, name: str) -> None:
+    answer = place.change("POST", "/api/users", name=name, password=PASSWORD)
+    assert answer.status_code == 422, answer.text
+
+
 def test_a_login_ends_the_one_that_the_browser_had(place: Place) -> None:
     assert place.change("POST", "/api/users", name="fix", password=PASSWORD, role="viewer").status_code == 201
     with place.hub.log_in("fix") as browser:
@@ -227,8 +233,13 @@ def test_a_second_factor_is_kept_encrypted_and_without_its_key_nobody_gets_in(pl
 
 def test_what_an_earlier_version_kept_in_plain_text_is_encrypted_at_the_start(tmp_path: Path, postgresql: str) -> None:
     secret = pyotp.random_base32()
-    with web_hub(tmp_path, database=postgresql) as hub, hub.set_up():
-        pass
+    with web_hub(tmp_path, database=postgresql) as hub:
+        with hub.browser() as stranger:  # nor is the first account one without a name
+            form = {"code": hub.code, "name": " ", "password": PASSWORD, "again": PASSWORD}
+            answer = stranger.post("/setup", data={**form, "csrf": csrf_of(stranger, "/setup")})
+            assert (answer.status_code, "small letters" in answer.text) == (422, True)
+        with hub.set_up():
+            pass
     engine = make_engine(parse_url(postgresql))
     with engine.begin() as connection:
         connection.execute(t.users.update().values(totp_secret=secret, totp_encrypted=False))

@@ -280,6 +280,8 @@ def test_a_second_factor_is_asked_for_and_each_code_works_once(hub: WebHub, admi
     _user(admin, "tom", "viewer")
     with hub.log_in("tom") as tom:
         assert _change(tom, "POST", "/settings/totp", password="not his password").status_code == 403
+        asked = admin.get("/api/audit", params={"action": "login.failed", "who": "tom"}).json()["items"]
+        assert [each["detail"] for each in asked] == ["asked for the password once more"]
         secret = _change(tom, "POST", "/settings/totp", password=PASSWORD).json()["secret"]
         assert _change(tom, "POST", "/settings/totp/confirm", code="000000").status_code == 422
         first = pyotp.TOTP(secret).now()

@@ -16,6 +16,7 @@ from event_processor.web.auth.attempts import (
     Attempts,
 )
 from event_processor.web.auth.first import AGAIN_AFTER, TRIES, VALID_FOR, FirstRun
+from event_processor.web.auth.offers import MOST_OFFERS, OFFERED_FOR, Offers
 from event_processor.web.auth.passwords import LONGEST, Passwords, check_password
 from event_processor.web.auth.second import RECOVERY_CODES, check_totp, hash_code, make_offer, make_recovery_codes
 from event_processor.web.auth.values import may
@@ -87,12 +88,39 @@ def test_who_has_the_password_and_guesses_codes_waits_for_a_quarter_of_an_hour_a
     attempts.begin_code("10.2.0.1", "ada", now)
 
 
-@pytest.mark.parametrize("password", ["short", "aaaaaaaaaaaa", "password1234", "1234567890", "ada12345678", "x" * 300])
+@pytest.mark.parametrize(
+    "password",
+    [
+        "short",
+        "aaaaaaaaaaaa",
+        "password1234",
+        "1234567890",
+        "ada12345678",
+        "x" * 300,
+        "p@ssw0rd!!",
+        "Passwort2026!",
+        "passwordpassword",
+        "abcabcabcabc",
+        "abcdefghijkl",
+        "0987654321",
+        "qwertzuiop12",
+        "poiuytrewq",
+        "1q2w3e4r5t",
+        "ada.ada.ada1",
+    ],
+)
 def test_passwords_that_are_tried_first_are_not_taken(password: str) -> None:
     with pytest.raises(ProblemError) as refused:
         check_password(password, "ada")
     assert refused.value.status == 422
     assert password not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "password", ["correct horse battery staple", "tr0ub4dor&3x", "my dog eats rice", "h7$kLm2!pQz", "12-34-56-78-90!"]
+)
+def test_other_passwords_are_taken(password: str) -> None:
+    check_password(password, "ada")
 
 
 def test_a_password_is_kept_as_argon2id_and_nobody_has_one() -> None:
@@ -130,6 +158,40 @@ def test_the_drawn_code_asks_nobody_and_recovery_codes_differ() -> None:
     codes = make_recovery_codes()
     assert len({hash_code(code) for code in codes}) == RECOVERY_CODES
     assert hash_code(f" {codes[0].upper()} ") == hash_code(codes[0])
+
+
+def test_recovery_codes_are_too_many_to_be_tried_out_on_a_database_that_leaked() -> None:
+    signs = {sign for _ in range(50) for code in make_recovery_codes() for sign in code if sign != "-"}
+    (length,) = {len(code.replace("-", "")) for code in make_recovery_codes()}
+    assert len(signs) ** length > 2**72
+
+
+def test_an_offered_second_factor_is_over_after_a_while() -> None:
+    now = [0.0]
+    offers = Offers(lambda: now[0])
+    offers.put(1, "secret")
+    now[0] += OFFERED_FOR - 1
+    assert (offers.get(1), offers.get(2)) == ("secret", None)
+    now[0] += 2
+    assert offers.get(1) is None
+    for user in range(MOST_OFFERS + 50):
+        offers.put(user, "secret")
+    assert (offers.get(49), offers.get(50)) == (None, "secret")
+    offers.drop(50)
+    assert offers.get(50) is None
+
+
+def test_strangers_elsewhere_do_not_make_the_owner_wait_where_that_one_has_logged_in_before() -> None:
+    attempts, now = Attempts(), 0.0
+    attempts.begin("192.168.0.2", "ada", now)
+    attempts.succeeded("192.168.0.2", "ada")
+    for number in range(FREE_PER_ACCOUNT + 1):
+        attempts.begin(f"10.0.0.{number}", "ada", now)
+    _refused(attempts, "10.0.1.1", "ada", now)
+    attempts.begin("192.168.0.2", "Ada", now)
+    for _ in range(FREE_PER_ACCOUNT):
+        attempts.begin("192.168.0.2", "ada", now)  # but is counted there, too
+    _refused(attempts, "192.168.0.2", "ada", now)
 
 
 def _code(caplog: pytest.LogCaptureFixture) -> str:

@@ -6,6 +6,7 @@ Functions that take a ``Connection`` run in the writer's transactions; the other
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from typing import Any, Final, cast
 
@@ -30,6 +31,8 @@ MOST_TOKENS: Final = 200
 
 Row = Any
 _ID: Final = 16
+# The same as values.Name; but its $ would let a line's end pass.
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 
 
 def hash_secret(secret: str) -> str:
@@ -181,7 +184,10 @@ def note(
 
 
 def add_user(connection: Connection, *, name: str, role: Role, password_hash: str, now: float, first: bool = False) -> Account:
-    """Make an account. Raises ``ProblemError`` 409 where there is one of that name, or, for the ``first``, any."""
+    """Make an account. Raises ``ProblemError`` 409 where there is one of that name, or, for the ``first``, any; 422 for a name
+    that is none."""
+    if not _NAME.fullmatch(name):
+        raise ProblemError(422, "A name has up to 64 small letters, digits and . _ @ - and begins with a letter or a digit.")
     count = connection.execute(select(func.count()).select_from(t.users)).scalar_one()
     if first and count:
         raise ProblemError(409, "The set-up is done already: log in.")

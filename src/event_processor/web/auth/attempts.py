@@ -47,6 +47,7 @@ class Attempts:
 
     def __init__(self) -> None:
         self._records: OrderedDict[str, _Record] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def begin(self, address: str, account: str, now: float) -> None:
         """Somebody tries. Counts as a failure until ``succeeded``, so that tries at the same time are counted too.
@@ -75,6 +76,9 @@ class Attempts:
         by_address, by_account = self._keys(address, account)
         self._records.pop(by_account, None)
         self._records.pop(f"code {by_account}", None)
+        self._known[_network(address), account.lower()[:64]] = None
+        while len(self._known) > MOST_REMEMBERED:
+            self._known.popitem(last=False)
         record = self._records.get(by_address)
         if record is not None:
             record.failures = max(0, record.failures - 1)
@@ -106,9 +110,11 @@ class Attempts:
         while len(self._records) > MOST_REMEMBERED:
             self._records.popitem(last=False)
 
-    @staticmethod
-    def _keys(address: str, account: str) -> tuple[str, str]:
-        return f"from {_network(address)}", f"to {account.lower()[:64]}"
+    def _keys(self, address: str, account: str) -> tuple[str, str]:
+        """From where the account's owner has logged in before, strangers elsewhere do not make anybody wait."""
+        network, account = _network(address), account.lower()[:64]
+        known = (network, account) in self._known
+        return f"from {network}", f"to {account} from {network}" if known else f"to {account}"
 
 
 def _network(address: str) -> str:

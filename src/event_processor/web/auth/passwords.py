@@ -22,9 +22,15 @@ LONGEST: Final = 256
 _MEMORY_KIB: Final = 19_456
 _ROUNDS: Final = 2
 _COMMON: Final = frozenset(
-    ("password", "passwort", "1234567890", "123456789", "qwertyuiop", "qwertzuiop", "letmein", "iloveyou", "homeassistant",
-     "eventprocessor", "changeme", "raspberry", "administrator", "welcome")
+    ("password", "passwort", "letmein", "iloveyou", "homeassistant", "eventprocessor", "changeme", "raspberry", "raspberrypi",
+     "administrator", "admin", "welcome", "willkommen", "sunshine", "football", "superman", "computer", "internet", "secret",
+     "geheim", "hallo", "mosquitto", "rabbitmq", "zigbee2mqtt")
 )  # fmt: skip
+_ROWS: Final = ("abcdefghijklmnopqrstuvwxyz", "01234567890", "qwertyuiopasdfghjklzxcvbnm", "qwertzuiopasdfghjklyxcvbnm",
+                "azertyuiopqsdfghjklmwxcvbn", "1q2w3e4r5t6y7u8i9o0p", "1q2w3e4r5t6z7u8i9o0p")  # fmt: skip
+_SHORTEST_ROW: Final = 5
+# Signs that stand for letters.
+_LETTERS: Final = str.maketrans("@430$!15", "aaeosiis")
 
 
 class Passwords:
@@ -58,10 +64,29 @@ class Passwords:
 
 def check_password(password: str, name: str) -> None:
     """Raises ``ProblemError`` 422 for one that is too easy to guess."""
-    plain = "".join(sign for sign in password.lower() if sign.isalnum()).rstrip("0123456789")
+    low = password.lower()
+    words = {_plain(low), _plain(low.rstrip("0123456789!?.#*-_").translate(_LETTERS))}
     if len(password) < SHORTEST:
         raise ProblemError(422, f"A password has {SHORTEST} characters at least.")
     if len(password) > LONGEST:
         raise ProblemError(422, f"A password has {LONGEST} characters at most.")
-    if len(set(password)) < 5 or plain in _COMMON or password.lower() in _COMMON or plain == name.lower():
+    common = _COMMON | {_plain(name.lower())}
+    if len(set(low)) < 5 or any(word in common or _once(word) in common for word in words) or _in_a_row(low, *words):
         raise ProblemError(422, "This password is among the first that are tried. Several words in a row are a good one.")
+
+
+def _plain(text: str) -> str:
+    """A text without what people put around a word: signs, and digits at its end."""
+    return "".join(sign for sign in text if sign.isalnum()).rstrip("0123456789")
+
+
+def _once(text: str) -> str:
+    """What a text repeats, or the text."""
+    period = (text + text).find(text, 1)
+    return text[:period]
+
+
+def _in_a_row(*texts: str) -> bool:
+    """Whether one of them is keys or letters in their order, there or back, however often."""
+    found = [_once(text) for text in texts if len(text) >= _SHORTEST_ROW]
+    return any(text in row * 2 or text[::-1] in row * 2 for row in _ROWS for text in found)

@@ -59,9 +59,10 @@ def check_totp(secret: str, code: str, last_step: int | None, now: float) -> int
 
 def make_recovery_codes() -> tuple[str, ...]:
     """New codes, each for one login without the app. Shown once."""
-    return tuple("-".join("".join(secrets.choice(_SIGNS) for _ in range(5)) for _ in range(2)) for _ in range(RECOVERY_CODES))
+    return tuple("-".join("".join(secrets.choice(_SIGNS) for _ in range(5)) for _ in range(3)) for _ in range(RECOVERY_CODES))
 
 
 def hash_code(code: str) -> str:
-    """What is kept of a recovery code. It has 49 random bits, so a plain hash will do."""
+    """What is kept of a recovery code. It has 74 random bits, which nobody tries out, so a plain hash will do. It must not
+    need the key of second factors: a code is what is left when that is lost."""
     return hashlib.sha256(code.strip().lower().replace(" ", "").replace("-", "").encode()).hexdigest()

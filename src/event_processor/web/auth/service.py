@@ -94,7 +94,7 @@ class Auth:
         self.context = context
         self.passwords = Passwords()
         self.attempts = Attempts()
-        self.offers = Offers()
+        self.offers = Offers(context.runtime.clock.monotonic)
         self.sealer = Sealer(context.folder, context.settings.web.second_factor_key)
         self.first = FirstRun(context.runtime.clock.monotonic)
         self._believed: OrderedDict[str, _Believed] = OrderedDict()
@@ -264,6 +264,7 @@ class Auth:
         async with self._hashing:
             right = await context.read(self.passwords.matches, None if row is None else row.password_hash, password)
         if not right:
+            await self.note("login.failed", user.name, "asked for the password once more", request=request, who=user.name)
             raise ProblemError(403, "That is not your password.")
         self.attempts.succeeded(address, user.name)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -152,3 +155,10 @@ def test_an_id_that_app_conf_has_too_and_a_sun_that_nobody_can_find_are_one_erro
     ]
     berlin = Place(zone="Europe/Berlin", latitude=52.5, longitude=13.4)
     assert [each.id for each in compile_schedules((), load(FILE), berlin, NOW)] == ["morning", "dusk"]
+
+
+def test_the_reference_shows_a_file_that_is_right() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "schedules.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert [each.title for each in load(text).schedule] == ["Good night"]
+    assert all(f"`{field}`" in page for field in ScheduleSpec.__struct_fields__ if field not in ("id", "days"))

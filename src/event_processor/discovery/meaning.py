@@ -78,11 +78,15 @@ class Words(msgspec.Struct, frozen=True, gc=False):
 
 
 class Number(msgspec.Struct, frozen=True, gc=False):
-    """A number, times ``factor``. ``strict`` calls anything else an error; otherwise text is passed on as text."""
+    """A number, times ``factor`` and then ``plus`` another.
+
+    ``strict`` calls anything else an error; otherwise text is passed on as text.
+    """
 
     strict: bool = True
     metered: bool = False
     factor: float = 1.0
+    plus: float = 0.0
 
     @property
     def kind(self) -> Kind:
@@ -114,7 +118,7 @@ class Number(msgspec.Struct, frozen=True, gc=False):
             return as_scalar(raw), None
         if not math.isfinite(number) or abs(number) >= 2**63:
             raise DecodeError("the number is out of range")
-        return (number if self.factor == 1.0 else round(number * self.factor, 6)), None
+        return (number if self.factor == 1.0 else round(number * self.factor + self.plus, 6)), None
 
 
 class Anything(msgspec.Struct, frozen=True, gc=False):
@@ -136,17 +140,18 @@ class Anything(msgspec.Struct, frozen=True, gc=False):
 class Momentary(msgspec.Struct, frozen=True, gc=False):
     """Something that happens rather than holds (a button, a trigger): active each time it is told.
 
-    With ``only`` just that payload counts; with ``types`` the value has to be one of these.
+    With ``only`` just that payload counts, with ``none`` not those; with ``types`` the value has to be one of these.
     """
 
     only: str = ""
     types: tuple[str, ...] = ()
     value: str = ""
+    none: tuple[str, ...] = ()
     kind: ClassVar[Kind] = "input"
 
     def of(self, raw: object) -> Said:
         text = as_text(raw)
-        if not text or text == "None" or (self.only and text != self.only):
+        if not text or text == "None" or (self.only and text != self.only) or text in self.none:
             return None
         if self.types and text not in self.types:
             raise DecodeError(f"expected one of {', '.join(self.types)[:100]}, got {_shown(text)}")

@@ -8,6 +8,7 @@ Sources: https://tasmota.github.io/docs/MQTT/ and the library that Home Assistan
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -20,6 +21,7 @@ from event_processor.discovery.naming import clean
 from event_processor.discovery.payload import Payload
 from event_processor.discovery.plan import Plan, Source, Watching, Who, Word
 from event_processor.discovery.tasmota_sensors import sensor_plans
+from event_processor.discovery.templates import MISSING, Extractor
 from event_processor.domain.entities import CommandForm
 from event_processor.domain.registry import MOST_DEVICES
 from pylib.errors import DecodeError
@@ -29,6 +31,13 @@ __all__ = ["MOST_WAITING", "Tasmota"]
 MOST_WAITING: Final = 500
 """Messages about sensors that are kept until their device has described itself."""
 _RELAY, _LIGHT, _SHUTTER = 1, 2, 3
+_RGBW: Final = 4
+_PUSHED: Final = Momentary()
+# Modes of switches (https://tasmota.github.io/docs/Buttons-and-Switches/#switchmode): that tell pushes only, that tell on and
+# off only, and that tell on only.
+_ONLY_PUSHED: Final = (0, 7, 8, 11, 12)
+_ONLY_HELD: Final = (1, 2, 13, 14, 15)
+_PULSES: Final = (13, 14)
 
 
 class _Device(msgspec.Struct, frozen=True, gc=False):
@@ -37,6 +46,18 @@ class _Device(msgspec.Struct, frozen=True, gc=False):
     who: Who
     tele: str
     watching: Watching
+
+
+class _Answer:
+    """A part of a JSON object, on a topic that carries plain words too."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Extractor) -> None:
+        self._path = path
+
+    def of(self, payload: Payload) -> object:
+        return self._path.of(payload) if isinstance(payload.json_or_none(), dict) else MISSING
 
 
 class _Config:
@@ -51,7 +72,9 @@ class _Config:
         if not topic or "%prefix%" not in full or "+" in topic + full or "#" in topic + full:
             raise DecodeError("t: expected a topic, and in ft a %prefix%")
         full = full.replace("%topic%", topic).replace("%hostname%", self.text("hn", topic)).replace("%id%", mac)
-        full = full if full.endswith("/") else f"{full}/"
+        full = f"{full}/" if not full.endswith("/") else full
+        while "//" in full:
+            full = full.replace("//", "/")
         self.cmnd, self.stat, self.tele = (full.replace("%prefix%", str(prefix)) for prefix in prefixes[:3])
         words = [str(word) for word in self.list("state", ["OFF", "ON", "TOGGLE", "HOLD"])]
         self.off, self.on = (words[0], words[1]) if len(words) > 1 else ("OFF", "ON")
@@ -68,8 +91,15 @@ class _Config:
 
     def read(self, meaning: Meaning, *steps: str, result: bool = True, state: bool = True) -> tuple[Source, ...]:
         path = self.catalogue.templates.path(*steps)
-        topics = ([f"{self.stat}RESULT"] if result else []) + ([f"{self.tele}STATE"] if state else [])
-        return tuple(Source(topic, path, meaning) for topic in topics)
+        made = []
+        if result and self.options.get("4") == 1:  # it answers on a topic for each command, and says plain words there too
+            answer = self.catalogue.templates.shared(f"answer {steps}", partial(_Answer, path))
+            made.append(Source(f"{self.stat}{steps[0].upper()}", answer, meaning))
+        elif result:
+            made.append(Source(f"{self.stat}RESULT", path, meaning))
+        if state:
+            made.append(Source(f"{self.tele}STATE", path, meaning))
+        return tuple(made)
 
     def tell(self, command: str, **payloads: str) -> CommandForm:
         confirmed = {word: word for word in payloads if word in ("on", "off")}
@@ -186,19 +216,33 @@ def _relays(config: _Config) -> list[Plan]:
 
 
 def _light_parts(config: _Config, name: str, number: int) -> list[Plan]:
+    """What can be set of a light. Its relays may share one light, be one each, or be its colour and its white."""
     subtype = config.told.get("lt_st")
     subtype = subtype if isinstance(subtype, int) else 0
-    parts: list[tuple[str, str, str, Meaning, tuple[float, float, float] | None]] = []
+    lights = [index + 1 for index, kind in enumerate(config.list("rl")) if kind == _LIGHT]
+    dimmer = reported = "Dimmer"
+    if config.options.get("68") == 1:
+        dimmer, reported, subtype = f"Channel{number}", f"Channel{number}", 1
+    elif config.told.get("lk") == 0 and subtype >= _RGBW and len(lights) > 1:
+        second = number != lights[0]
+        dimmer = reported = "Dimmer2" if second else "Dimmer1"
+        subtype = (1 if subtype == _RGBW else 2) if second else 3
+    elif config.told.get("ty") == 1:
+        dimmer = "Dimmer3"
+    warm = (200.0, 380.0, 1.0) if config.options.get("82") == 1 else (153.0, 500.0, 1.0)
+    parts: list[tuple[str, str, str, str, Meaning, tuple[float, float, float] | None]] = []
     if subtype >= 1:
-        parts.append(("brightness", "Dimmer", "brightness", Number(), (0.0, 100.0, 1.0)))
+        parts.append(("brightness", dimmer, reported, "brightness", Number(), (0.0, 100.0, 1.0)))
     if subtype in (2, 5):
-        parts.append(("color temperature", "CT", "color_temp", Number(), (153.0, 500.0, 1.0)))
+        parts.append(("color temperature", "CT", "CT", "color_temp", Number(), warm))
     if subtype >= 3:
-        parts.append(("color", "Color", "color", Anything(), None))
+        parts.append(("color", "Color", "Color", "color", Anything(), None))
+    units = {"brightness": "%", "color_temp": "mired"}
     plans = []
-    for part, command, type, meaning, limits in parts:
+    for part, command, field, type, meaning, limits in parts:
         told = msgspec.structs.replace(config.tell(command), limits=limits)
-        plans.append(_part(config, f"{name} {part}".strip(), type, told, config.read(meaning, command), f"{number} {part}"))
+        plan = _part(config, f"{name} {part}".strip(), type, told, config.read(meaning, field), f"{number} {part}")
+        plans.append(msgspec.structs.replace(plan, unit=units.get(type, "")))
     return plans
 
 
@@ -219,20 +263,26 @@ def _part(
 
 def _shutters(config: _Config) -> list[Plan]:
     relays, plans, index, number = config.list("rl"), [], 0, 0
+    options = config.list("sho")
     while index < len(relays):
         if relays[index] != _SHUTTER:
             index += 1
             continue
         number, index = number + 1, index + 2  # each has two relays, one for each way
         what = f"Shutter{number}"
-        command = config.tell(f"ShutterPosition{number}", open="OPEN", close="CLOSE", stop="STOP")
+        option = options[number - 1] if number <= len(options) else 0
+        inverted = isinstance(option, int) and option & 1 == 1
+        words = {"open": "CLOSE", "close": "OPEN", "stop": "STOP"} if inverted else {}
+        command = config.tell(f"ShutterPosition{number}", **(words or {"open": "OPEN", "close": "CLOSE", "stop": "STOP"}))
         command = msgspec.structs.replace(command, confirmed_by={"open": "open", "close": "closed"})
-        moved = config.read(Position(), what, "Position", state=False)
-        moved += (Source(f"{config.tele}SENSOR", config.catalogue.templates.path(what, "Position"), Position()),)
-        place = tuple(source._replace(meaning=Number()) for source in moved)
-        set_to = CommandForm(topic=command.topic, limits=(0.0, 100.0, 1.0))
+        moved = config.read(Position(100.0 if inverted else 0.0), what, "Position", state=False)
+        moved += (moved[0]._replace(topic=f"{config.tele}SENSOR", extract=config.catalogue.templates.path(what, "Position")),)
+        place = tuple(source._replace(meaning=Number(factor=-1.0, plus=100.0) if inverted else Number()) for source in moved)
+        template = "{{ 100 - value }}" if inverted else ""
+        set_to = CommandForm(topic=command.topic, template=template, limits=(0.0, 100.0, 1.0))
         plans.append(_part(config, f"Shutter {number}", "cover", command, moved))
-        plans.append(_part(config, f"Shutter {number} position", "position", set_to, place))
+        position = _part(config, f"Shutter {number} position", "position", set_to, place)
+        plans.append(msgspec.structs.replace(position, unit="%"))
     return plans
 
 
@@ -243,10 +293,23 @@ def _switches(config: _Config) -> list[Plan]:
             continue
         what = f"Switch{index + 1}"
         name = clean(names[index]) if index < len(names) else ""
-        meaning = on_off(config.on, config.off, quiet=True)
-        sources = config.read(meaning, what, "Action", state=False)
-        sources += (Source(f"{config.tele}SENSOR", config.catalogue.templates.path(what), meaning),)
-        plans.append(_part(config, name or f"Switch {index + 1}", "binary_sensor", None, sources, what))
+        label = name or f"Switch {index + 1}"
+        # A switch with a name reports under it; versions before 11 went on calling it by its number.
+        keys = (what, name) if name and name != what else (what,)
+        actions = tuple(source for key in keys for source in config.read(_PUSHED, key, "Action", state=False))
+        if mode not in _ONLY_PUSHED:
+            meaning = on_off(config.on, config.off, quiet=True)
+            if mode in _PULSES:
+                meaning = msgspec.structs.replace(meaning, off_after_s=1.0)
+            sources = tuple(source._replace(meaning=meaning) for source in actions)
+            if mode not in _PULSES:
+                path = config.catalogue.templates.path
+                sources += tuple(Source(f"{config.tele}SENSOR", path(key), meaning) for key in keys)
+            plans.append(_part(config, label, "binary_sensor", None, sources, what))
+        if mode not in _ONLY_HELD:
+            pushes = Momentary(none=(config.on, config.off))
+            sources = tuple(source._replace(meaning=pushes) for source in actions)
+            plans.append(_part(config, f"{label} push", "button", None, sources, f"{what} push"))
     return plans
 
 

@@ -17,7 +17,8 @@ __all__ = ["sensor_plans"]
 _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "Temperature": ("temperature", "[TempUnit]"), "DewPoint": ("temperature", "[TempUnit]"), "Humidity": ("humidity", "%"),
     "Pressure": ("pressure", "[PressureUnit]"), "SeaPressure": ("pressure", "[PressureUnit]"),
-    "Speed": ("speed", "[SpeedUnit]"),
+    "Speed": ("speed", "[SpeedUnit]"), "CurrentNeutral": ("current", "A"), "PhaseAngle": ("angle", "°"),
+    "ImportReactive": ("reactive_energy", "kVArh"), "ExportReactive": ("reactive_energy", "kVArh"),
     "Power": ("power", "W"), "ActivePower": ("power", "W"), "ApparentPower": ("apparent_power", "VA"),
     "ReactivePower": ("reactive_power", "VAr"), "Voltage": ("voltage", "V"), "Current": ("current", "A"),
     "Frequency": ("frequency", "Hz"), "Factor": ("power_factor", ""), "Total": ("energy", "kWh"), "Today": ("energy", "kWh"),
@@ -43,11 +44,11 @@ def sensor_plans(measured: Mapping[object, object], topic: str, mac: str, templa
             break
         quantity = next(str(step) for step in reversed(path) if isinstance(step, str))
         type, unit = _KINDS.get(quantity, ("", ""))
+        if not type and len(path) > 1 and isinstance(path[-2], str):
+            type, unit = _KINDS.get(path[-2], ("", ""))  # such as the average of a speed
         if unit.startswith("["):
             told = clean(measured.get(unit[1:-1]), 20)
             unit = _DEGREES.get(told, told)
-        if not type and len(path) > 1 and isinstance(path[-2], str):
-            type, unit = _KINDS.get(path[-2], ("", ""))[0], ""
         metered = quantity in _TOTALS
         meaning: Meaning = Anything() if isinstance(value, str) and not type else Number(strict=False, metered=metered)
         name = " ".join(str(step + 1) if isinstance(step, int) else step for step in path)
@@ -71,7 +72,7 @@ def _leaves(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[
     if isinstance(value, dict):
         for key, inner in value.items():
             at_top = not path
-            named = isinstance(key, str) and clean(key) == key
+            named = isinstance(key, str) and key != "" and clean(key) == key
             if not named or key.endswith("Unit") or (at_top and (key in _LEFT_OUT or key.startswith(("Switch", "Shutter")))):
                 continue
             if len(path) < _DEEPEST:

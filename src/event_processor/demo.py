@@ -72,6 +72,9 @@ class Demo:
             self._rules = folder / "rules.toml"
             shutil.copyfile(RULES, self._rules)
             os.environ["HUB_RULES"] = str(self._rules)
+            schedules = folder / "schedules.toml"
+            schedules.touch()
+            os.environ["HUB_SCHEDULES"] = str(schedules)
         if not app_config.has_option("web", "port"):
             os.environ["WEB_PORT"] = str(port_for(_PORT))
         # The simulated home's devices would stay in a broker that is not ours, so there it does not move in.

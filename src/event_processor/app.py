@@ -62,7 +62,7 @@ from pylib.rabbit import RabbitMQRelay, Reconnect, ZMQListener
 from pylib.runtime.runtime import Runtime
 from pylib.zmq import URL_HEARTBEAT_NANNY, URL_RABBIT_MQ_PUBLISHER
 
-__all__ = ["Hub", "build", "rulebook"]
+__all__ = ["Hub", "build", "rulebook", "sweep_of"]
 
 log = logging.getLogger("event_processor")
 
@@ -87,7 +87,7 @@ class Hub:
         self.writer = StoreWriter(
             house.database or folder / DATABASE,
             source_url=URL_STORE,
-            sweep=_sweep(house, folder),
+            sweep=sweep_of(house, folder),
             name="StoreWriter",
         )
         loaded = self.writer.load()
@@ -223,7 +223,8 @@ def _notifier(house: House, folder: Path) -> Notifier:
     return notifier
 
 
-def _sweep(house: House, folder: Path) -> Sweep:
+def sweep_of(house: House, folder: Path) -> Sweep:
+    """What is forgotten, and when, of a hub whose state folder this is."""
     most_bytes = int(house.keep_picture_mib * 1024 * 1024)
     images = ImageSweep(ImageFolder(folder / IMAGES), days=house.keep_picture_days, most_bytes=most_bytes)
     limits = Limits(

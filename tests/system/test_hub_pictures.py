@@ -50,7 +50,7 @@ trigger = {device = "First Camera"}
 action = {do = "notify", to = ["phone"], title = "First", text = "{device} {value}", image = true}
 """
 DEVICE = {"identifiers": ["front"], "name": "Front"}
-AWAY = "../../../../../../tmp/evil"
+AWAY = "../../../../../../tmp/evil <script>alert(1)</script>"
 
 
 def announce(broker: Mosquitto) -> None:
@@ -158,7 +158,9 @@ def test_a_picture_reaches_the_disk_the_store_the_pages_and_the_people(
             publish(mosquitto, "away/picture", base64.b64encode(morning))
             service.wait(sent=6)
             assert (service.sent[5].text, service.sent[5].pictures) == (f"{AWAY} picture", (morning,))
-            assert browser.get("/snapshots").status_code == 200
+            page = browser.get("/snapshots").text
+            assert "evil &lt;script&gt;" in page
+            assert "<script>alert" not in page
             entries = snapshots(browser)
             assert len(entries) == 4
         on_disk = {path.relative_to(images).as_posix() for path in images.rglob("*") if path.is_file()}

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from event_processor.discovery.discovery import Discovery
 from event_processor.domain.events import Event
@@ -23,6 +25,7 @@ from event_processor.pictures import AT_ONCE, EVERY_S, Pictures
 from event_processor.reading import read_rabbitmq
 from event_processor.store.images import ImageFolder
 from pylib.brokers.port import Delivery
+from pylib.errors import DecodeError
 from pylib.runtime.runtime import Runtime
 
 NOW = 1_790_000_000.0
@@ -216,6 +219,39 @@ def test_a_raw_picture_over_rabbitmq_may_say_what_it_is() -> None:
 )
 def test_what_only_speaks_of_images_has_none(body: object) -> None:
     assert isinstance(delivered("event.notify.snapshot.front", body), Heard)
+
+
+_plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(0, 9)
+    | st.binary(max_size=9)
+    | st.sampled_from(["", "x", ENCODED, "Front Camera"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["data", "image", "inputs", "active_devices", "device_info", "device_key", "label", "timestamp", "state"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(body=_plain, image=st.booleans())
+def test_no_body_does_more_than_be_refused(tmp_path_factory: pytest.TempPathFactory, body: object, image: bool) -> None:
+    keeper = Pictures(ImageFolder(tmp_path_factory.mktemp("images")))
+    try:
+        read = delivered("event.notify.snapshot.front.image" if image else "event.notify.snapshot.front", body)
+    except DecodeError:
+        return
+    if isinstance(read, Pictured):
+        kept = keeper.keep(read.heard, read.pictures, NOW)
+        assert [each.device for each in kept.events] == [each.device for each in read.heard.events]
+        assert all(kept.events[number].device == record.device for number, record in kept.images)
 
 
 def test_a_heartbeat_s_picture_is_not_kept() -> None:

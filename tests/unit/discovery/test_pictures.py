@@ -133,7 +133,8 @@ def test_a_mapping_finds_the_picture_in_json() -> None:
     large = JPEG + bytes(300_000)
     body = {"after": {"thumbnail": base64.b64encode(large).decode()}}
     assert read(discovery, "frigate/a/person/snapshot", json.dumps(body).encode()).pictures == ((0, large),)
-    for nothing in ({"after": {}}, {"after": {"thumbnail": None}}, {"after": [1]}):
+    without: tuple[object, ...] = ({"after": {}}, {"after": {"thumbnail": None}}, {"after": [1]})
+    for nothing in without:
         assert read(discovery, "frigate/a/person/snapshot", json.dumps(nothing).encode()) == Found()
     for broken, why in ((b'{"after": {"thumbnail": 7}}', "expected a picture"), (JPEG, "not JSON")):
         found = read(discovery, "frigate/a/person/snapshot", broken)

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
+from event_processor.app import sweep_of
 from event_processor.domain.meter_periods import Added
 from event_processor.domain.meters import Reading
 from event_processor.domain.records import ImageRecord, MeterRecord
+from event_processor.settings.sections import House
 from event_processor.store import tables
 from event_processor.store.database import Database
 from event_processor.store.images import ImageFolder, ImageSweep
@@ -253,3 +255,26 @@ def test_a_picture_that_cannot_be_deleted_is_said_once_and_ends_nothing(
     assert [line for line in caplog.messages if "cannot be deleted" in line] == [caplog.messages[-1]]
     database.close()
     assert folder.path_of(record.name).exists()
+
+
+def test_how_long_pictures_are_kept_is_a_setting(tmp_path: Path) -> None:
+    def kept(house: House) -> int:
+        folder = ImageFolder(tmp_path / f"{house.keep_picture_days:g}-{house.keep_picture_mib:g}" / "images")
+        folder.folder.parent.mkdir()
+        database = Database(folder.folder.parent / "hub.db")
+        database.open()
+        for number in range(4):
+            record = folder.save(PNG + bytes(512 * 1024) + bytes([number]), device="Cam", at=START + number * DAY)
+            row = {"name": record.name, "device": "Cam", "at": record.at, "size": record.size, "sha256": record.sha256}
+            with database.connection.begin():
+                database.connection.execute(insert(tables.images).values(**row, content_type="image/png"))
+        sweep = sweep_of(house, folder.folder.parent)
+        while sweep.run(database.connection, START + 3.5 * DAY, time.monotonic):
+            pass
+        database.close()
+        return sum(path.is_file() for path in folder.folder.rglob("*"))
+
+    assert kept(House()) == 4
+    assert kept(House(keep_picture_days=2)) == 2
+    assert kept(House(keep_picture_mib=0.6)) == 1
+    assert kept(House(keep_picture_days=0, keep_picture_mib=0)) == 4

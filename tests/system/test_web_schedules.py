@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.system.web_kit import WebHub, csrf_of, token_for, web_hub
+from event_processor.domain.schedule_file import ScheduleFile, ScheduleSpec, export
+from pylib.errors import PylibError
+from pylib.observe.control import ask, running
+from pylib.testing.processes import run_program
+from tests.system.web_kit import SOURCE, WebHub, csrf_of, token_for, web_hub
 
 FILE = """# What the house does by itself.
 
@@ -220,3 +226,63 @@ def test_the_form_works_without_any_script(hub: WebHub, admin: httpx.Client, api
     assert admin.get("/schedules/evening/change").status_code == 409
     assert admin.post("/schedules/gute-nacht/delete", data={"csrf": form["csrf"]}).status_code == 303
     assert api.get("/api/schedules/gute-nacht").status_code == 404
+
+
+def reload(hub: WebHub) -> object:
+    """Have the hub read its files again, as ``event-processor ask reload`` does."""
+    (socket,) = running(hub.folder / "state")
+    return ask(socket, {"ask": "reload"})
+
+
+def test_a_file_that_was_edited_by_hand_is_taken_over_whole_or_not_at_all(hub: WebHub, api: httpx.Client) -> None:
+    path = hub.folder / "schedules.toml"
+    path.write_text(f"{FILE}{export(ScheduleFile((ScheduleSpec(id='noon', cron='* * * * * *', do=('mode away',)),)))}")
+    with due(hub, api, "noon") as seen:
+        assert reload(hub) == {"rules": 2, "schedules": 3, "said": []}
+        assert seen.wait(10)
+    path.write_text(FILE.replace("mode home", "fly away"))
+    with pytest.raises(PylibError, match="schedule morning: do: 'fly away' is not understood"):
+        reload(hub)
+    with due(hub, api, "noon") as seen:
+        assert seen.wait(10), "the hub goes on with those that it had"
+    path.write_text(FILE)
+    assert reload(hub) == {"rules": 2, "schedules": 2, "said": []}
+
+
+def test_a_hub_that_is_killed_goes_by_what_its_file_says_and_forgets_what_is_gone(tmp_path: Path) -> None:
+    often = {"id": "often", "cron": "* * * * * *", "do": ["mode away"], "missed": "fire"}
+    with web_hub(tmp_path) as hub:
+        hub.wait_until_ready()
+        with hub.set_up() as admin:
+            token = token_for(admin, "admin")
+        with hub.program_with(token) as api:
+            for each in (often, NIGHT):
+                assert api.put(f"/api/schedules/{each['id']}", json=each).status_code == 200
+            api.put("/api/switches/schedule/night", json={"on": False})
+            with due(hub, api, "often") as seen:
+                assert seen.wait(10)
+        hub.program.kill()
+    yearly = ScheduleSpec(id="often", cron="0 0 1 1 *", do=("mode home",), missed="fire")
+    (tmp_path / "schedules.toml").write_text(export(ScheduleFile((yearly,))))
+    with again(tmp_path) as address, httpx.Client(base_url=address, headers={"authorization": f"Bearer {token}"}) as api:
+        assert [each["id"] for each in api.get("/api/schedules").json()["items"]] == ["evening", "often"]
+        last = api.get("/api/schedules/often").json()["last"]
+        assert api.put("/api/schedules/night", json=NIGHT).json()["on"], "that it was switched off is forgotten"
+        assert api.get("/api/schedules/often").json()["last"] == last, "no time of the other one was made up for"
+
+
+@contextmanager
+def again(folder: Path) -> Iterator[str]:
+    """The address of a hub that is started where one has run before."""
+    env = {
+        "APP_CONFIG": str(folder / "app.conf"),
+        "DEVICE_NAME": "test-device",
+        "PYTHONPATH": str(SOURCE),
+        "APP_STATE_DIR": str(folder / "state"),
+        "WEB_ENABLED": "yes",
+        "WEB_PORT": "0",
+    }
+    with run_program([sys.executable, "-m", "event_processor.cli", "demo"], env=env, folder=folder) as program:
+        address = program.wait_for(r"The dashboard is at (http\S+?)\.[\s\"]", timeout=30)[1]
+        program.wait_for("The event processor is ready", timeout=30)
+        yield address

@@ -35,6 +35,8 @@ __all__ = ["Shelly"]
 _COMPONENT: Final = re.compile(r"[a-z0-9_]{1,30}(:\d{1,6})?", re.ASCII)
 _NOTIFICATIONS: Final = ("NotifyStatus", "NotifyFullStatus", "NotifyEvent")
 _PUSHED: Final = "event"
+_EDGES: Final = ("btn_down", "btn_up")
+_PUSHABLE: Final = ("input", "button", "bthomedevice")
 
 
 class _Happened:
@@ -49,10 +51,13 @@ class _Happened:
         told = payload.object()
         params = told.get("params")
         events = params.get("events") if told.get("method") == "NotifyEvent" and isinstance(params, dict) else None
+        said: object = MISSING
         for event in events if isinstance(events, list) else ():
             if isinstance(event, dict) and event.get("component") == self._component:
-                return event.get("event", MISSING)
-        return MISSING
+                happened = event.get("event", MISSING)
+                if said is MISSING or happened not in _EDGES:  # what the finger did comes beside what it meant
+                    said = happened
+        return said
 
 
 class Shelly:
@@ -110,7 +115,9 @@ class Shelly:
                 raise DecodeError("events: expected a list")
             for event in events:
                 component = event.get("component") if isinstance(event, dict) else None
-                if isinstance(component, str) and component.startswith("input:") and _COMPONENT.fullmatch(component):
+                if not isinstance(component, str) or not _COMPONENT.fullmatch(component):
+                    continue
+                if component.partition(":")[0] in _PUSHABLE:
                     seen.add(f"{component}.{_PUSHED}")
         else:
             for component, status in params.items():
@@ -149,7 +156,8 @@ class Shelly:
         if rest == _PUSHED:
             happened: Extractor = self.catalogue.templates.shared(f"shelly {component}", lambda: _Happened(component))
             source = Source(rpc, happened, Momentary())
-            yield Plan(unique=f"{device}/{field}", name=f"{name} button", type="button", component=kind, sources=(source,))
+            label = name if kind == "button" else f"{name} button"
+            yield Plan(unique=f"{device}/{field}", name=label, type="button", component=kind, sources=(source,))
             return
         what = field_of(kind, rest)
         if what is None:

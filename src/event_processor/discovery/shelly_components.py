@@ -47,7 +47,7 @@ _EM: Final = {
     for what, name, type, unit in (
         ("act_power", "power", "power", "W"), ("aprt_power", "apparent power", "apparent_power", "VA"),
         ("current", "current", "current", "A"), ("voltage", "voltage", "voltage", "V"),
-        ("pf", "power factor", "power_factor", ""),
+        ("pf", "power factor", "power_factor", ""), ("freq", "frequency", "frequency", "Hz"),
     )
 }  # fmt: skip
 _EM_DATA: Final = {
@@ -64,7 +64,8 @@ _VALUE: Final = {"value": Field("", "", "", _TEXT)}
 _TABLE: Final[Mapping[str, Mapping[str, Field]]] = {
     "switch": {"output": Field("", "switch", "", _BOOL), **_POWER},
     "cover": {
-        "state": Field("", "cover", "", _COVER), "current_pos": Field("position", "position", "%", _NUMBER), **_POWER,
+        "state": Field("", "cover", "", _COVER), "current_pos": Field("position", "position", "%", _NUMBER),
+        "slat_pos": Field("slat position", "tilt", "%", _NUMBER), **_POWER,
     },
     "light": _LIGHT, "rgb": _LIGHT, "rgbw": _LIGHT, "cct": _LIGHT, "rgbcct": _LIGHT,
     "input": {
@@ -98,6 +99,11 @@ _TABLE: Final[Mapping[str, Mapping[str, Field]]] = {
     },
     "boolean": {"value": Field("", "boolean", "", _BOOL)}, "number": {"value": Field("", "number", "", _NUMBER)},
     "text": _VALUE, "enum": _VALUE,
+    "blutrv": {
+        "target_C": Field("target temperature", "temperature", "°C", _NUMBER),
+        "current_C": Field("current temperature", "temperature", "°C", _NUMBER),
+        "pos": Field("position", "position", "%", _NUMBER), "battery": Field("battery", "battery", "%", _NUMBER),
+    },
     "bthomesensor": {"value": Field("", "sensor", "", _TEXT)},
     "bthomedevice": {"battery": Field("battery", "battery", "%", _NUMBER)},
     "wifi": {"rssi": Field("signal", "signal_strength", "dBm", _NUMBER, "diagnostic")},
@@ -126,14 +132,24 @@ def command_of(kind: str, field: str, number: int, topic: str) -> CommandForm | 
         template = _call(f"{_SETS[kind]}.Set", id=number, on=True, **{field: "{value}"})
         limits = {"brightness": (0.0, 100.0, 1.0), "white": (0.0, 255.0, 1.0)}.get(field)
         return CommandForm(topic=topic, template=template, limits=limits)
+    if kind in ("rgb", "rgbw", "rgbcct") and field == "rgb":
+        return CommandForm(topic=topic, template=_call(f"{_SETS[kind]}.Set", id=number, on=True, rgb="{value}"))
     if kind == "cover" and field == "state":
         payloads = {word: _call(f"Cover.{word.capitalize()}", id=number) for word in ("open", "close", "stop")}
         return CommandForm(topic=topic, payloads=payloads, confirmed_by={"open": "open", "close": "closed"})
-    if kind == "cover" and field == "current_pos":
-        template = _call("Cover.GoToPosition", id=number, pos="{value}")
+    if kind == "cover" and field in ("current_pos", "slat_pos"):
+        template = _call("Cover.GoToPosition", id=number, **{"pos" if field == "current_pos" else field: "{value}"})
         return CommandForm(topic=topic, template=template, limits=(0.0, 100.0, 1.0))
     if kind == "thermostat" and field == "target_C":
         return CommandForm(topic=topic, template=_call("Thermostat.SetConfig", id=number, config={"target_C": "{value}"}))
+    if kind == "blutrv" and field == "target_C":
+        params = {"id": 0, "target_C": "{value}"}
+        return CommandForm(topic=topic, template=_call("BluTrv.Call", id=number, method="TRV.SetTarget", params=params))
+    if kind == "thermostat" and field == "enable":
+        on, off = (_call("Thermostat.SetConfig", id=number, config={"enable": value}) for value in (True, False))
+        return CommandForm(topic=topic, payloads={"on": on, "off": off}, confirmed_by={"on": "on", "off": "off"})
+    if kind in ("enum", "text") and field == "value":
+        return CommandForm(topic=topic, template=_request(f"{kind.capitalize()}.Set", id=number, value="{value}"))
     if kind == "boolean" and field == "value":
         on, off = (_call("Boolean.Set", id=number, value=value) for value in (True, False))
         return CommandForm(topic=topic, payloads={"on": on, "off": off}, confirmed_by={"on": "on", "off": "off"})
@@ -142,6 +158,11 @@ def command_of(kind: str, field: str, number: int, topic: str) -> CommandForm | 
     return None
 
 
-def _call(method: str, **params: object) -> str:
-    """A request. The quotation marks around ``{value}`` go, since it stands for a number."""
-    return json.dumps({"id": 1, "src": _SOURCE, "method": method, "params": params}).replace('"{value}"', "{value}")
+def _request(name: str, **params: object) -> str:
+    """A request; ``"{value}"`` in it stands for text."""
+    return json.dumps({"id": 1, "src": _SOURCE, "method": name, "params": params})
+
+
+def _call(name: str, **params: object) -> str:
+    """A request in which ``{value}`` stands for a number, and has no quotation marks."""
+    return _request(name, **params).replace('"{value}"', "{value}")

@@ -30,12 +30,14 @@ from event_processor.domain.outcome import Change
 from event_processor.domain.registry import MOST_DEVICES, MOST_ENTITIES, Registry
 from pylib.errors import DecodeError
 
-__all__ = ["MOST_PATTERNS", "MOST_TOPICS", "Catalogue"]
+__all__ = ["MOST_PATTERNS", "MOST_READINGS", "MOST_TOPICS", "Catalogue"]
 
 MOST_PATTERNS: Final = 500
 """Topics with wildcards that entities may read from; each costs a comparison for every message that no entity has."""
 MOST_TOPICS: Final = 200_000
 """Topics that entities are read from, in all."""
+MOST_READINGS: Final = 1000
+"""Entities that are read from one topic; each costs a look at every message on it."""
 _SWEEP_AFTER: Final = 1000
 # What is stored of an entity that will be off again: its key as a setting, when, and its event.
 _OFF: Final = "off:"
@@ -294,7 +296,7 @@ class Catalogue:
             out.problem(topic, f"{MOST_TOPICS} topics are read from, and those of {key} are not: remove some devices")
             return key
         for source in plan.sources:
-            self._read_from(out, topic, entity, source)
+            self._read_from(out, topic, entity, source, new=known is None)
         self._sweep()
         return key
 
@@ -326,7 +328,7 @@ class Catalogue:
             for reading in self._at(source.topic)
         )
 
-    def _read_from(self, out: Findings, topic: str, entity: Entity, source: Source) -> None:
+    def _read_from(self, out: Findings, topic: str, entity: Entity, source: Source, *, new: bool) -> None:
         if "+" in source.topic or "#" in source.topic:
             levels = tuple(source.topic.split("/"))
             if (levels, source.topic) not in self._patterns:
@@ -339,7 +341,14 @@ class Catalogue:
         if len(self._meanings) < MOST_TEMPLATES:
             meaning = self._meanings.setdefault(repr(meaning), meaning)
         reading = _Reading(entity=entity, extract=source.extract, meaning=meaning)
-        kept = tuple(other for other in self._valid(source.topic) if other.entity.key != entity.key or other.entity is entity)
+        kept = self._at(source.topic)
+        if not new or len(kept) >= MOST_READINGS:  # what is no longer valid has to go
+            kept = tuple(
+                other for other in self._valid(source.topic) if other.entity.key != entity.key or other.entity is entity
+            )
+        if len(kept) >= MOST_READINGS:
+            out.problem(topic, f"{MOST_READINGS} entities are read from {source.topic}, and {entity.key} is not")
+            return
         if source.topic not in self._readings:
             out.subscribe[source.topic] = None
         self._readings[source.topic] = (*kept, reading) if kept else reading

@@ -13,7 +13,7 @@ from typing import Final
 
 from event_processor.discovery.catalogue import Catalogue
 from event_processor.discovery.findings import Findings
-from event_processor.discovery.meaning import Anything, Meaning, Momentary, Number, on_off
+from event_processor.discovery.meaning import Anything, Meaning, Momentary, Number, Words, on_off
 from event_processor.discovery.naming import clean, words_of
 from event_processor.discovery.payload import Payload
 from event_processor.discovery.plan import Plan, Source, Watching, Who, Word
@@ -26,6 +26,9 @@ __all__ = ["Homie"]
 _VERSION: Final = "5"
 _STATES: Final[Mapping[str, str]] = {"ready": "online", "sleeping": "online", "disconnected": "offline", "lost": "offline"}
 _NUMBERS: Final = ("integer", "float")
+_EMPTY: Final = "\0"
+# A range may be open at one end; what is exact in a float ends there.
+_FURTHEST: Final = float(2**53)
 
 
 class _State:
@@ -128,9 +131,10 @@ class Homie:
             options = tuple(option for option in form.split(",") if option)
             if not options:
                 raise DecodeError("format: an enum names its values")
-            meaning, payloads = Anything(), {option: option for option in options}
+            payloads = {option: option for option in options}
+            meaning = Words(payloads)
         elif datatype in ("string", "color", "datetime", "duration", "json"):
-            meaning = Anything()
+            meaning = Anything(empty=_EMPTY)
         else:
             raise DecodeError("datatype: not one of Homie's")
         if not kept and not settable:
@@ -180,8 +184,9 @@ def _limits(form: str, whole: bool) -> tuple[float, float, float] | None:
         low, high, step = (float(part) if part else None for part in parts)
     except ValueError:
         return None
-    if low is None or high is None:
+    if low is None and high is None:
         return None
+    low, high = -_FURTHEST if low is None else low, _FURTHEST if high is None else high
     return low, high, step or (1.0 if whole else 0.0)
 
 

@@ -122,15 +122,21 @@ class Number(msgspec.Struct, frozen=True, gc=False):
 
 
 class Anything(msgspec.Struct, frozen=True, gc=False):
-    """Any single value as it is; ``active`` is whether it differs from ``idle``, where that is given."""
+    """Any single value as it is; ``active`` is whether it differs from ``idle``, where that is given.
+
+    An empty text says nothing, unless ``empty`` names the payload that stands for one.
+    """
 
     idle: str = ""
+    empty: str = ""
     kind: ClassVar[Kind] = "input"
 
     def of(self, raw: object) -> Said:
         value = as_scalar(raw)
         if value == "":
             return None
+        if self.empty and value == self.empty:
+            return "", None
         if value is None or value in _UNKNOWN:
             return None, None
         known = ACTIVE.get(value) if isinstance(value, str) else None

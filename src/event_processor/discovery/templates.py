@@ -168,7 +168,7 @@ class Templates:
                 tree = Bounded().visit(self._sandbox.parse(text))
                 found = self._sandbox.from_string(tree)
             except TemplateError as error:
-                raise DecodeError(f"the template cannot be read: {error}") from None
+                raise DecodeError(f"the template cannot be read: {str(error).rstrip('.')}") from None
             except (RecursionError, SyntaxError, ValueError, TypeError, MemoryError):
                 raise DecodeError("the template cannot be read") from None
             self._compiled[text] = found

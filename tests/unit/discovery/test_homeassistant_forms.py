@@ -211,3 +211,36 @@ def test_a_word_that_was_not_announced_is_not_told_by_a_template_either(house: H
 def test_the_quality_of_service_may_be_written_as_text(house: House) -> None:
     announce(house, "switch", cmd_t="p/set", qos="2", ret="FALSE")
     assert house.discovery.command("Porch X", "on", 1.0)[2:] == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("component", "config", "words"),
+    [
+        ("sensor", {"stat_t": "p", "exp_aft": "inf"}, "expire_after: expected a number"),
+        ("number", {"cmd_t": "p", "min": 9, "max": 3}, "above max"),
+        ("light", {"cmd_t": "p", "schema": "fancy"}, "schema: expected"),
+    ],
+)
+def test_what_cannot_be_meant_is_reported(house: House, component: str, config: dict[str, object], words: str) -> None:
+    found = house.says(f"homeassistant/{component}/p/config", {"uniq_id": "p", "dev": PORCH, **config})
+    assert (found.entities, len(found.problems)) == ((), 1)
+    assert words in found.problems[0]
+
+
+def test_a_device_with_too_many_components_says_so(house: House) -> None:
+    parts = {f"c{index}": {"p": "sensor", "uniq_id": f"u{index}", "stat_t": f"p/{index}"} for index in range(300)}
+    found = house.says("homeassistant/device/p/config", {"dev": PORCH, "cmps": parts})
+    assert (len(found.entities), len(found.problems)) == (256, 1)
+    assert "300 components" in found.problems[0]
+
+
+def test_a_topic_is_read_for_a_thousand_entities_at_most(house: House) -> None:
+    told = 0
+    for index in range(1100):
+        config = {"name": "N", "uniq_id": f"u{index}", "stat_t": "all", "dev": {"ids": [f"d{index // 100}"], "name": "D"}}
+        found = house.says(f"homeassistant/sensor/n/o{index}/config", config)
+        told += len(found.problems)
+    assert told == 100
+    assert len(house.fine("all", "1").events) == 1000
+    house.fine("homeassistant/sensor/n/o0/config")
+    assert house.says("homeassistant/sensor/n/o1099/config", {**config, "name": "M"}).problems == ()

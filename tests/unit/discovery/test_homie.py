@@ -138,3 +138,19 @@ def test_a_value_of_another_type_is_reported(house: House) -> None:
     found = house.says(f"{BASE}/engine/running", "maybe")
     assert found.events == ()
     assert "expected one of false, true" in found.problems[0]
+
+
+def test_words_that_an_enum_does_not_have_are_reported_and_an_empty_text_is_a_value(house: House) -> None:
+    properties = {
+        "speed": {"datatype": "enum", "format": "None,slow,fast", "settable": True},
+        "note": {"datatype": "string"},
+        "gain": {"datatype": "integer", "format": ":20", "settable": True},
+    }
+    described = {"homie": "5.0", "version": 3, "name": "Deck", "nodes": {"d": {"name": "", "properties": properties}}}
+    house.fine("yard/5/deck/$description", described)
+    assert only(house.fine("yard/5/deck/d/speed", "None")).value == "None"
+    assert "expected one of" in house.says("yard/5/deck/d/speed", "warp").problems[0]
+    assert only(house.fine("yard/5/deck/d/note", b"\0")).value == ""
+    assert house.tell("Deck d gain", -300) == ("yard/5/deck/d/gain/set", "-300")
+    with pytest.raises(Exception, match="to 20"):
+        house.tell("Deck d gain", 21)

@@ -104,6 +104,8 @@ class HomeAssistant:
         shared: dict[str, object] = {key: root[key] for key in _SHARED if key in root}
         watching = Config("device", object_id, root, self.catalogue.templates, who.name, payload.now).watching()
         plans: list[Plan] = []
+        if len(components) > MOST_ENTITIES:
+            out.problem(payload.topic, f"{len(components)} components, and the first {MOST_ENTITIES} are taken in")
         for name, component in list(components.items())[:MOST_ENTITIES]:
             try:
                 if not isinstance(component, dict):

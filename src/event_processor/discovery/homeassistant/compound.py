@@ -70,6 +70,8 @@ def light(config: Config) -> tuple[Plan, ...]:
         return _json_light(config)
     if schema == "template":
         return _template_light(config)
+    if schema != "basic":
+        raise DecodeError("schema: expected basic, json or template")
     on, off = config.text("payload_on", "ON"), config.text("payload_off", "OFF")
     sources = config.source("state_topic", "state_value_template", on_off(on, off))
     command = config.command(template="", payloads={"on": on, "off": off}, confirmed=_ON_OFF if sources else None)

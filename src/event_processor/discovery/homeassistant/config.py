@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from sys import intern
@@ -86,9 +87,12 @@ class Config:
         if value is None:
             return default
         try:
-            return float(value)  # type: ignore[arg-type]  # anything else is the error below
+            number = float(value)  # type: ignore[arg-type]  # anything else is the error below
         except (TypeError, ValueError, OverflowError):
-            raise DecodeError(f"{key}: expected a number") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise DecodeError(f"{key}: expected a number")
+        return number
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of texts."""

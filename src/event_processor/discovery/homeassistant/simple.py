@@ -98,6 +98,8 @@ def scene(config: Config) -> tuple[Plan, ...]:
 
 def number(config: Config) -> tuple[Plan, ...]:
     limits = (config.number("min", 1), config.number("max", 100), config.number("step", 1))
+    if limits[0] > limits[1]:
+        raise DecodeError("min: expected a number that is not above max")
     sources = config.source("state_topic", "value_template", Number(strict=False), reset="payload_reset")
     return (config.plan(sources, _told(config, config.command(limits=limits))),)
 

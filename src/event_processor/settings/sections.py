@@ -146,13 +146,6 @@ class WebSection(Section):
     idle_hours: float = Field(default=48.0, gt=0, le=8760)
     second_factor_key: str = Field(default="", repr=False)
 
-    @field_validator("second_factor_key")
-    @classmethod
-    def _key(cls, written: str) -> str:
-        if written and (not re.fullmatch(r"[\w+/-]{43}=?", written, re.ASCII)):
-            raise ValueError("second_factor_key has to be 32 random bytes in base64, such as openssl rand -base64 32 prints")
-        return f"{written[:43]}=" if written else ""
-
     @field_validator("enabled", mode="before")
     @classmethod
     def _perhaps(cls, written: object) -> object:
@@ -188,6 +181,8 @@ class WebSection(Section):
 
     @model_validator(mode="after")
     def _safe(self) -> WebSection:
+        if self.second_factor_key and not re.fullmatch(r"[\w+/-]{43}=?", self.second_factor_key, re.ASCII):
+            raise ValueError("second_factor_key has to be 32 random bytes in base64, such as openssl rand -base64 32 prints")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together: set both or neither")
         if self.enabled is not False and not self.loopback and self.tls_cert is None and not self.proxies:

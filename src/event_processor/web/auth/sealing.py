@@ -91,7 +91,7 @@ class Sealer:
         keys = []
         for number, line in enumerate(found):
             try:
-                keys.append(Fernet(line.replace("+", "-").replace("/", "_").encode()))
+                keys.append(Fernet(f"{line.rstrip('=')}=".replace("+", "-").replace("/", "_").encode()))
             except ValueError:
                 log.error("%s: the key number %d is none: it has to be 32 bytes in base64.", self.place, number + 1)
         return keys

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 import msgspec
 
 from event_processor.domain.schedule_file import Problem, ScheduleSpec, check_spec, make
 from event_processor.domain.schedule_times import next_times
-from event_processor.domain.schedules import Schedule, Task
+from event_processor.domain.schedules import Schedule, ScheduleState, Task
 from event_processor.domain.task_requests import doubt
 from event_processor.web.api.router import Call, Empty, Operation
 from event_processor.web.context import HubContext
@@ -72,9 +73,9 @@ def coming(context: HubContext, schedule: Schedule, count: int = 1) -> tuple[flo
         return ()
 
 
-def is_on(context: HubContext, schedule: Schedule) -> bool:
+def is_on(schedule: Schedule, states: Mapping[str, ScheduleState]) -> bool:
     """Whether it is on: as it is written, unless somebody has switched it."""
-    state = context.mirror.schedules().get(schedule.id)
+    state = states.get(schedule.id)
     return schedule.enabled if state is None or state.enabled is None else state.enabled
 
 
@@ -104,26 +105,17 @@ def _doubts(context: HubContext, schedule: Schedule) -> list[Problem]:
     return [Problem(schedule=schedule.id, field="do", message=text, severity="warning") for text in found if text]
 
 
-async def schedules(call: Call[Empty, None]) -> Schedules:
-    context = call.context
-    shown, last = await context.read(context.schedules.shown), await context.read(last_times, context)
-    return Schedules(tuple(_out(context, each, last) for each in shown))
+def _all(context: HubContext) -> tuple[ScheduleOut, ...]:
+    """What is said of each. Reads the store."""
+    states, last = context.mirror.schedules(), last_times(context)
+    return tuple(_out(context, each, states, last) for each in context.schedules.shown())
 
 
-async def schedule(call: Call[ById, None]) -> ScheduleOut:
-    return await _schedule(call.context, call.params.id)
-
-
-async def _schedule(context: HubContext, ident: str) -> ScheduleOut:
-    found = await context.read(context.schedules.find, ident)
-    if found is None:
-        raise ProblemError(404, "There is no such schedule.")
-    return _out(context, found, await context.read(last_times, context))
-
-
-def _out(context: HubContext, shown: Shown, last: dict[str, tuple[float, str]]) -> ScheduleOut:
+def _out(
+    context: HubContext, shown: Shown, states: Mapping[str, ScheduleState], last: Mapping[str, tuple[float, str]]
+) -> ScheduleOut:
     found = shown.schedule
-    on = is_on(context, found)
+    on = is_on(found, states)
     return ScheduleOut(
         id=found.id,
         name=found.name or found.id,
@@ -136,6 +128,21 @@ def _out(context: HubContext, shown: Shown, last: dict[str, tuple[float, str]]) 
         schedule=shown.written,
         editable=shown.editable,
     )
+
+
+async def schedules(call: Call[Empty, None]) -> Schedules:
+    return Schedules(await call.context.read(_all, call.context))
+
+
+async def schedule(call: Call[ById, None]) -> ScheduleOut:
+    return await _schedule(call.context, call.params.id)
+
+
+async def _schedule(context: HubContext, ident: str) -> ScheduleOut:
+    found = next((each for each in await context.read(_all, context) if each.id == ident), None)
+    if found is None:
+        raise ProblemError(404, "There is no such schedule.")
+    return found
 
 
 async def put_schedule(call: Call[ById, ScheduleSpec]) -> ScheduleOut:

@@ -30,11 +30,17 @@ _CHECKED: Final = "schedule_checked.html"
 async def schedule_list(request: Request) -> Response:
     """When what is due, and a switch for each."""
     context = context_of(request)
-    found, last = await context.read(context.schedules.shown), await context.read(last_times, context)
-    shown = []
-    for each in found:
+    shown = await context.read(_shown, context)
+    return page(request, "schedules.html", at="schedules", schedules=shown)
+
+
+def _shown(context: HubContext) -> list[dict[str, object]]:
+    """What the page says of each. Reads the store."""
+    states, last = context.mirror.schedules(), last_times(context)
+    shown: list[dict[str, object]] = []
+    for each in context.schedules.shown():
         schedule = each.schedule
-        on = is_on(context, schedule)
+        on = is_on(schedule, states)
         shown.append(
             {
                 "id": schedule.id,
@@ -47,7 +53,7 @@ async def schedule_list(request: Request) -> Response:
                 "editable": each.editable,
             }
         )
-    return page(request, "schedules.html", at="schedules", schedules=shown, file=context.schedules.path.name)
+    return shown
 
 
 @require("admin")

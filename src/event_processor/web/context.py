@@ -178,10 +178,10 @@ class HubContext:
         :raises ProblemError: 412 when the file is no longer the one with the version ``known``, 422 with everything that is
             wrong with the text, 503 when the hub did not answer.
         """
-        book = await self.read(self.rules.save, text, known)
+        going = await self.read(self.rules.save, text, known)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                await asyncio.shield(asyncio.wrap_future(self.rules.switch(book)))
+                await asyncio.shield(asyncio.wrap_future(going))  # that nobody waits any more does not undo it
         except (TimeoutError, PylibError):
             raise ProblemError(503, "The rules are saved, but the hub has not said yet that it goes by them.") from None
 

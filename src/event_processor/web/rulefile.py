@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
@@ -30,7 +31,8 @@ class RuleText(msgspec.Struct, frozen=True):
 
 
 class Rules:
-    """The rules of this hub. Any thread may read, check and save.
+    """The rules of this hub. Any thread may read, check and save; saves come one after the other, and the hub hears of them in
+    the order in which they were written.
 
     :param path: the file; it need not be there yet.
     :param compile: makes a rulebook of a file's rules and those of ``app.conf``; raises ``ConfigError``.
@@ -46,6 +48,7 @@ class Rules:
         self.path = path
         self.compile = compile
         self._switch = switch
+        self._saving = threading.Lock()
         self._book: tuple[tuple[int, int], Rulebook] | None = None
 
     def read(self) -> RuleText:
@@ -97,8 +100,8 @@ class Rules:
                 problems.append(rule_file.Problem(severity="error", rule="", field="", message=str(error)))
         return problems
 
-    def save(self, text: str, known: str | None) -> Rulebook:
-        """Write the file, whole or not at all, and give the rulebook that it makes.
+    def save(self, text: str, known: str | None) -> Future[Outcome]:
+        """Write the file, whole or not at all. The future is done when the hub goes by it.
 
         :param known: the version that the writer has seen; None where that does not matter.
         :raises ProblemError: 412, 422, as ``HubContext.reload`` says.
@@ -114,14 +117,11 @@ class Rules:
             )
             wrong = wrong or (Wrong("", str(error)),)
             raise ProblemError(422, "The rules have errors; nothing was changed.", errors=wrong) from None
-        if known is not None and self.read().version != known:
-            raise ProblemError(412, "Somebody else has changed the rules in the meantime. Load them again.")
-        write_whole(self.path, text)
-        return book
-
-    def switch(self, book: Rulebook) -> Future[Outcome]:
-        """Have the hub go by a rulebook from now on."""
-        return self._switch(book)
+        with self._saving:
+            if known is not None and self.read().version != known:
+                raise ProblemError(412, "Somebody else has changed the rules in the meantime. Load them again.")
+            write_whole(self.path, text)
+            return self._switch(book)
 
 
 def version_of(text: str) -> str:

@@ -216,7 +216,12 @@ def test_the_form_works_without_any_script(hub: WebHub, admin: httpx.Client, api
     }  # fmt: skip
     assert "there is a schedule gute-nacht already" in admin.post("/schedules/save", data=form).text
 
+    waits = {"id": "waits", "trigger": [{"schedule": "gute*"}], "action": [{"do": "mode", "mode": "night"}]}
+    assert api.put("/api/rules/waits", json=waits).status_code == 200
     page = admin.get("/schedules/gute-nacht/change").text
+    assert api.delete("/api/rules/waits").status_code == 204
+    assert "These rules wait for it" in page
+    assert 'href="/rules/waits"' in page
     version = re.search(r'name="version" value="(\w+)"', page)
     assert version is not None
     change = {**form, "id": "gute-nacht", "version": version[1], "kind": "cron", "cron": "15 23 * * *"}

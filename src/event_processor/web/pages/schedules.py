@@ -138,12 +138,14 @@ async def _form(
     request: Request, form: dict[str, object], found: list[Problem], times: tuple[float, ...], *, status: int = 200
 ) -> Response:
     context = context_of(request)
+    waiting = context.rules.book.happening("schedule", str(form["id"])) if form["id"] else ()
     return page(
         request,
         _FORM,
         at="schedules",
         status=status,
         form=form,
+        waiting=[(compiled.rule.id, compiled.rule.title) for compiled in waiting],
         days=DAYS,
         suggestions=await context.read(suggestions, context),
         found=found,

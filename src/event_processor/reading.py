@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Final
@@ -15,6 +16,9 @@ from pylib.brokers.port import Delivery
 from pylib.data import decode
 
 __all__ = ["raw_mqtt", "read_rabbitmq"]
+
+LONGEST_ID: Final = 200
+"""Characters of a message's id that are kept as they are; of a longer one a hash stands for it."""
 
 _IMAGE: Final = b"image"  # what a body has in it that has a picture
 
@@ -33,7 +37,7 @@ def raw_mqtt(own_topic: str = "") -> Callable[[Delivery], Raw | None]:
             topic=delivery.address,
             body=delivery.body,
             at=time.time() if delivery.created_at is None else delivery.created_at,
-            message_id=delivery.message_id or new_id(),
+            message_id=_id_of(delivery),
             origin=origin_of_message(delivery.tag, delivery.address, delivery.body),
             again=delivery.redelivered,
             retained=delivery.retained,
@@ -54,7 +58,7 @@ def read_rabbitmq(delivery: Delivery) -> Heard | Pictured:
         body = image_body(delivery.address, decode(delivery.body, delivery.content_type))
     heard = Heard(
         at=now,
-        message_id=delivery.message_id or new_id(),
+        message_id=_id_of(delivery),
         # A delivery tag belongs to one connection (AMQP 0-9-1 section 1.8.3.13), so it does not tell two equal messages apart.
         origin=UNTAGGED + origin_of_message(0, delivery.address, delivery.body),
         again=delivery.redelivered,
@@ -65,3 +69,11 @@ def read_rabbitmq(delivery: Delivery) -> Heard | Pictured:
         if pictures:
             return Pictured(heard, pictures)
     return heard
+
+
+def _id_of(delivery: Delivery) -> str:
+    """The message's id, or a new one. Its sender chooses it, up to 64 KiB on MQTT; it is remembered, stored and looked up."""
+    given = delivery.message_id
+    if not given:
+        return new_id()
+    return given if len(given) <= LONGEST_ID else f"sha256-{hashlib.sha256(given.encode(errors='replace')).hexdigest()}"

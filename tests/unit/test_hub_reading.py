@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from event_processor.reading import raw_mqtt, read_rabbitmq
+from event_processor.domain.heard import Heard
+from event_processor.reading import LONGEST_ID, raw_mqtt, read_rabbitmq
 from pylib.brokers.port import Delivery
 from pylib.errors import DecodeError
 
@@ -24,6 +25,7 @@ def test_a_message_that_waited_at_its_broker_is_as_old_as_its_properties_say() -
     assert raw.at == 1000.0
     body = msgspec.msgpack.encode({"data": {"active_devices": [{"device_key": "Front Door"}]}})
     heard = read_rabbitmq(Delivery("event.notify.front", body, created_at=1000.0))
+    assert isinstance(heard, Heard)
     assert [event.created_at for event in heard.events] == [1000.0]
 
 
@@ -36,9 +38,24 @@ def test_what_a_broker_delivers_again_is_known_by_its_packet_and_its_content() -
     assert first.origin == again.origin != other.origin
 
 
+def test_the_id_that_a_sender_has_chosen_is_kept_as_long_as_it_is_no_burden() -> None:
+    take, ids = raw_mqtt(), ("a", "b" * LONGEST_ID, "c" * 60_000, "d" * 60_000, "c" * 60_000, "\ud800" * 300)
+    raws = [take(Delivery("a/b", b"1", message_id=each)) for each in ids]
+    kept = [raw.message_id for raw in raws if raw is not None]
+    assert kept[:2] == [*ids[:2]]
+    assert max(map(len, kept)) <= LONGEST_ID
+    assert kept[2] != kept[3]
+    assert kept[2] == kept[4], "the same one is the same one"
+    body = msgspec.msgpack.encode({"data": {"active_devices": [{"device_key": "Front Door"}]}})
+    heard = read_rabbitmq(Delivery("event.notify.front", body, message_id="c" * 60_000))
+    assert isinstance(heard, Heard)
+    assert heard.message_id == kept[2]
+
+
 def test_a_heartbeat_of_an_output_application_is_a_heartbeat_at_the_end_of_the_pipeline() -> None:
     body = msgspec.msgpack.encode({"data": {"device_info": {"outputs": [{"device_key": "Siren", "type": "siren"}]}}})
     heard = read_rabbitmq(Delivery("event.heartbeat.siren", body))
+    assert isinstance(heard, Heard)
     assert {event.kind for event in heard.events} == {"heartbeat", "output"}
 
 

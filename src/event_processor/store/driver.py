@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 __all__ = ["DriverCursor", "Values"]
 
 Values: TypeAlias = Sequence[object]
+
+# PostgreSQL's class of errors for what is too large for one of its limits, such as a key for an index. For psycopg that is
+# operational; but a value is at fault, and trying again would fail for ever.
+_TOO_LARGE: Final = "54"
 
 
 class DriverCursor:
@@ -83,6 +87,8 @@ class DriverCursor:
         try:
             yield
         except self._failure as error:
+            if str(getattr(error, "sqlstate", "")).startswith(_TOO_LARGE):
+                raise DataError(None, None, error, hide_parameters=True) from error
             connection = self._connection
             dead = bool(connection.dialect.is_disconnect(error, connection.connection.dbapi_connection, self._cursor))
             if dead:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import random
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from event_processor.domain.outcome import Change
 from event_processor.domain.records import NotificationRecord
@@ -90,3 +92,32 @@ def test_what_is_searched_for_is_taken_as_it_is(runtime: Runtime, store_url: str
     reader = Reader(store_url)
     assert [each.id for each in reader.events(text=text).rows if each.event is not None] == numbers
     reader.close()
+
+
+def noise(length: int) -> str:
+    """A text that cannot be compressed."""
+    return "".join(random.Random(length).choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", k=length))
+
+
+@pytest.mark.parametrize("where", ["device", "cause", "state", "output", "step"])
+def test_a_text_that_is_too_long_for_an_index_costs_its_own_outcome_at_most(
+    runtime: Runtime, store_url: str, where: str
+) -> None:
+    long = noise(12_000)
+    bad = {
+        "device": lambda: outcome(2, event=event(2, device=long), changes=()),
+        "cause": lambda: outcome(2, cause=long),
+        "state": lambda: outcome(2, changes=(Change("device", long, b"1"),)),
+        "output": lambda: outcome(2, all_steps=(step(2, output=long),)),
+        "step": lambda: outcome(2, all_steps=(replace(step(2), id=long),)),
+    }[where]()
+    with bench(runtime, store_url) as b:
+        b.stored(outcome(1, steps=1))
+        b.stored([outcome(3, steps=1), bad, outcome(4, steps=1)])
+        b.stored(outcome(5, steps=1))
+        sent = {b.commands.next()[2]["message_id"] for _ in range(4 + len(bad.steps))}
+        health = b.writer.health()
+    assert (health.ok, health.waiting) == (True, 0)
+    assert {f"step-{n}-0" for n in (1, 3, 4, 5)} | {each.id for each in bad.steps} == sent, "what it asks for is done"
+    stored = {cause for (cause,) in rows(store_url, "events", "cause")}
+    assert {f"cause-{n}" for n in (1, 3, 4, 5)} <= stored

@@ -179,7 +179,9 @@ def note(
 ) -> None:
     """Write down who did what. Never what proves an identity."""
     connection.execute(
-        insert(t.audit).values(at=at, who=who, address=address, action=action, subject=subject[:500], detail=detail[:2000])
+        insert(t.audit).values(
+            at=at, who=who[:200], address=address, action=action[:200], subject=subject[:500], detail=detail[:2000]
+        )
     )
 
 

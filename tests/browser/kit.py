@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 import event_processor
+from event_processor.simulator.picture import draw
 from pylib.embedded.amqp import AmqpBroker
 from pylib.embedded.mqtt import MqttBroker
 from pylib.testing.processes import Program, run_program
@@ -172,7 +174,7 @@ class House:
         self._client.loop_stop()
 
 
-FURNITURE: tuple[tuple[str, str, str, Mapping[str, object], str], ...] = (
+FURNITURE: tuple[tuple[str, str, str, Mapping[str, object], str | bytes], ...] = (
     ("binary_sensor", "Front Door", "Hall", {"device_class": "door"}, "OFF"),
     ("binary_sensor", "Hall Motion", "Hall", {"device_class": "motion"}, "ON"),
     ("light", "Hall Light", "Hall", {}, "OFF"),
@@ -181,6 +183,13 @@ FURNITURE: tuple[tuple[str, str, str, Mapping[str, object], str], ...] = (
     ("binary_sensor", "Kitchen Window", "Kitchen", {"device_class": "window"}, "ON"),
     ("sensor", "House Power", "Cellar", {"device_class": "power", "unit_of_measurement": "W"}, "430"),
     ("sensor", "Garden Thermometer", "Garden", {"device_class": "temperature", "unit_of_measurement": "°C"}, "7.2"),
+    (
+        "image",
+        "Front Camera",
+        "Hall",
+        {"image_topic": "things/8"},
+        draw(datetime(2026, 11, 24, 8, tzinfo=UTC), 0.8, person=True),
+    ),
 )
 
 

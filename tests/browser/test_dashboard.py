@@ -52,6 +52,20 @@ def test_a_device_appears_by_itself_and_its_values_change_on_the_page(page: Brow
     assert page.wrong() == []
 
 
+def test_a_camera_leads_to_its_pictures_and_a_picture_to_its_event(page: Browser) -> None:
+    page.open("/devices/Front Camera")
+    page.press("a[href^='/snapshots?device=']")
+    page.sees("Snapshots", "h1")
+    page.until(
+        lambda: page.driver.execute_script("return document.querySelector('.pictures img').naturalWidth") == 160, "it is shown"
+    )
+    page.press(".pictures a[href^='/events/']")
+    page.sees("Front Camera: picture", "h1")
+    page.until(
+        lambda: page.driver.execute_script("return document.querySelector('.pictures img').naturalWidth") == 160, "here too"
+    )
+
+
 def test_a_wrong_rule_is_explained_while_it_is_written_and_a_right_one_fires_and_is_explained(
     page: Browser, house: House
 ) -> None:

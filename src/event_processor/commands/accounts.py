@@ -13,8 +13,9 @@ from event_processor.commands.opening import ask_hubs, existing_store, house, re
 from event_processor.commands.output import clock, print_json, print_table
 from event_processor.store import tables as t
 from event_processor.store.database import Database
+from event_processor.store.errors import StoreInUse
 from event_processor.store.people import reset_second_factor
-from pylib.errors import ConfigError
+from pylib.errors import ConfigError, PylibError
 
 __all__ = ["Listed", "run"]
 
@@ -79,7 +80,12 @@ def _reset(options: argparse.Namespace) -> int:
 
 def _in_store(name: str, who: str) -> bool:
     database = Database(existing_store(house()))
-    database.open()
+    try:
+        database.open()
+    except StoreInUse:
+        raise PylibError(
+            "A hub runs on this store and cannot be asked ([app] control = no?). Stop it, then try again."
+        ) from None
     try:
         with database.connection.begin():
             had = reset_second_factor(database.connection, name, at=time.time(), who=who)

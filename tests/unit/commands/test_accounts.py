@@ -52,6 +52,12 @@ def test_accounts_are_listed_and_a_second_factor_is_taken_away(hub: Commands, tm
     assert secrets(tmp_path) == [None, None]
 
 
+def test_a_hub_that_runs_and_cannot_be_asked_is_said(hub: Commands, runtime: Runtime, tmp_path: Path) -> None:
+    with bench(runtime, tmp_path / "state" / "hub.db"):
+        assert "Stop it, then try again" in hub.run("accounts", "reset-second-factor", "ada", code=1)
+    assert secrets(tmp_path) == ["sealed", None]
+
+
 def test_a_hub_that_runs_does_it_itself(hub: Commands, runtime: Runtime, tmp_path: Path) -> None:
     with bench(runtime, tmp_path / "state" / "hub.db") as b:
         control = Control(runtime, control_path(state_folder(application="event-processor")), list)

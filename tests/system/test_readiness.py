@@ -184,7 +184,7 @@ def test_a_disk_that_is_full_is_named(
                 except OSError:
                     pass
             for number in range(3):  # what has nowhere to go
-                publish(mosquitto, f"sensor/{number}/door", DOOR.replace("Front", "x" * 60_000))
+                publish(mosquitto, f"sensor/{number}/door", DOOR.replace("97", '"' + "x" * 60_000 + '"'))
 
         problem = breaks_and_heals(house, "store", fill, filler.unlink)
         assert "full" in problem.what

@@ -29,7 +29,9 @@ def words_of(name: str) -> str:
 def key_for(device: str, name: str, hint: str, unique: int, taken: Container[str]) -> str:
     """Return a key that is not taken. The same device and entity get the same one each time, whatever the order."""
     device = device[: MAX_NAME // 2]
-    inside = name.casefold().startswith(device.casefold()) if device else True
+    mine, theirs = name.casefold(), device.casefold()
+    # "Boiler pump" names its device, and "Boilerplate" of the device "Boiler" does not.
+    inside = mine.startswith(theirs) and not mine[len(theirs) : len(theirs) + 1].isalnum() if device else True
     base = device if not name else name if inside else f"{device} {name}"
     base = base[: MAX_NAME - 20].strip() or "unnamed"
     hinted = f"{base} {hint}"[: MAX_NAME - 10].strip() if hint and hint.casefold() not in base.casefold() else ""

@@ -213,6 +213,13 @@ def test_the_quality_of_service_may_be_written_as_text(house: House) -> None:
     assert house.discovery.command("Porch X", "on", 1.0)[2:] == (2, False)
 
 
+def test_an_entity_names_its_device_in_whole_words_only(house: House) -> None:
+    dev = {"ids": ["i"], "name": "Air"}
+    for name in ("Airflow", "Air pressure", "Air"):
+        house.fine(f"homeassistant/sensor/i/{name[3:]}x/config", {"name": name, "uniq_id": name, "stat_t": "i", "dev": dev})
+    assert house.keys == {"Air Airflow", "Air pressure", "Air"}
+
+
 @pytest.mark.parametrize(
     ("component", "config", "words"),
     [

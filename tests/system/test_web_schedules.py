@@ -155,6 +155,7 @@ def test_a_schedule_of_app_conf_is_shown_and_switched_but_changed_there(api: htt
     assert not twice["ok"]
     assert [each["where"] for each in twice["problems"]] == ["id"]
     assert api.put("/api/schedules/other", json=NIGHT).status_code == 422, "the address names another one"
+    assert [each["where"] for each in api.post("/api/schedules/other/check", json=NIGHT).json()["problems"]] == ["id"]
 
 
 def test_a_switch_outlasts_a_change_but_not_the_schedule(api: httpx.Client) -> None:

@@ -159,9 +159,9 @@ async def delete_schedule(call: Call[ById, None]) -> None:
 
 
 async def check(call: Call[ById, ScheduleSpec]) -> CheckedSchedule:
-    if call.body.id != call.params.id:
-        raise ProblemError(422, "The schedule's id and that of the address are not the same.")
     problems, times = await call.context.read(check_schedule, call.context, call.body)
+    if call.body.id != call.params.id:
+        problems = [Problem(schedule=call.body.id, field="id", message="the address has another one"), *problems]
     wrong = tuple(Wrong(each.field, each.message, each.severity) for each in problems)
     return CheckedSchedule(not any(each.severity == "error" for each in wrong), wrong, times)
 

@@ -16,7 +16,7 @@ import msgspec
 
 from event_processor.discovery.findings import Findings
 from event_processor.discovery.identities import Identities
-from event_processor.discovery.meaning import Meaning, Picture, Words
+from event_processor.discovery.meaning import Meaning, Momentary, Picture, Words
 from event_processor.discovery.naming import key_for
 from event_processor.discovery.payload import Payload
 from event_processor.discovery.plan import Plan, Source, Watching, Who, hash_of
@@ -43,6 +43,7 @@ _SWEEP_AFTER: Final = 1000
 _OFF: Final = "off:"
 _OFFS: Final = msgspec.json.Decoder(tuple[float, Event])
 _encode: Final = msgspec.json.Encoder().encode
+_HAPPENS: Final = (Momentary, Picture)
 
 
 class _Reading(msgspec.Struct, frozen=True, gc=False):
@@ -51,7 +52,7 @@ class _Reading(msgspec.Struct, frozen=True, gc=False):
     meaning: Meaning
 
 
-def _event(entity: Entity, kind: Kind, payload: Payload, said: tuple[Scalar, bool | None]) -> Event:
+def _event(entity: Entity, kind: Kind, payload: Payload, said: tuple[Scalar, bool | None], momentary: bool) -> Event:
     return Event(
         device=entity.key,
         kind=kind,
@@ -63,6 +64,7 @@ def _event(entity: Entity, kind: Kind, payload: Payload, said: tuple[Scalar, boo
         value=said[0],
         active=said[1],
         retained=payload.retained,
+        momentary=momentary,
     )
 
 
@@ -134,7 +136,7 @@ class Catalogue:
                 continue
             if said is None:
                 continue
-            made = _event(entity, reading.meaning.kind, payload, said)
+            made = _event(entity, reading.meaning.kind, payload, said, type(reading.meaning) in _HAPPENS)
             out.events.append(made)
             if type(reading.meaning) is Picture and isinstance(raw, bytes):
                 out.picture(raw)

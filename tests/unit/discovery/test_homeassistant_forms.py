@@ -196,6 +196,15 @@ def test_an_update_knows_both_versions_or_says_nothing(house: House, config: Any
         assert found.problems == ()
 
 
+def test_the_two_versions_of_an_update_may_come_on_two_topics(house: House) -> None:
+    config = {"stat_t": "p/now", "val_tpl": "{{ value_json.v }}", "l_ver_t": "p/new"}
+    announce(house, "update", **config)
+    assert house.fine("p/now", {"v": "1.4"}).events == ()
+    assert values(house.fine("p/new", "1.5")) == {"Porch X": ("on", True)}
+    announce(house, "update", **config)  # as at each start of its program: what was said still counts
+    assert values(house.fine("p/now", {"v": "1.5"})) == {"Porch X": ("off", False)}
+
+
 def test_what_is_true_of_a_sensor_without_a_unit_stays_true(house: House) -> None:
     announce(house, "sensor", stat_t="p", val_tpl="{{ value_json.wet }}")
     assert only(house.fine("p", {"wet": True})).value is True

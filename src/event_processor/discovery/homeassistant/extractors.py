@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from event_processor.discovery.payload import Payload, as_text
@@ -9,7 +11,9 @@ from event_processor.discovery.templates import MISSING, Extractor
 from event_processor.domain.pictures import decoded
 from pylib.errors import DecodeError
 
-__all__ = ["EventType", "Inside", "PictureBytes", "Reset", "StateOrText", "Update"]
+__all__ = ["EventType", "Inside", "PictureBytes", "Reset", "StateOrText", "Update", "Version"]
+
+_VERSIONS: Final = ("installed_version", "latest_version")
 
 
 class EventType:
@@ -95,6 +99,16 @@ class Reset:
         return None if made is not MISSING and as_text(made) == self._word else made
 
 
+def _text_or_object(extract: Extractor | None, payload: Payload) -> object:
+    found = payload.text if extract is None else extract.of(payload)
+    if isinstance(found, str) and found.lstrip().startswith("{"):
+        try:
+            return msgspec.json.decode(found)
+        except (msgspec.DecodeError, RecursionError):
+            return MISSING
+    return found
+
+
 class Update:
     """Whether the latest version is another one than that installed: "on" means that there is an update.
 
@@ -115,12 +129,21 @@ class Update:
             return MISSING
         return "off" if as_text(installed) == as_text(latest) else "on"
 
-    @staticmethod
-    def _told(extract: Extractor | None, payload: Payload) -> object:
-        found = payload.text if extract is None else extract.of(payload)
-        if isinstance(found, str) and found.lstrip().startswith("{"):
-            try:
-                return msgspec.json.decode(found)
-            except (msgspec.DecodeError, RecursionError):
-                return MISSING
-        return found
+    _told = staticmethod(_text_or_object)
+
+
+class Version:
+    """One of two versions that come on two topics; ``said`` is what either has said, and belongs to one entity."""
+
+    __slots__ = ("_inner", "_said", "_which")
+
+    def __init__(self, inner: Extractor, which: str, said: dict[str, str]) -> None:
+        self._inner, self._which, self._said = inner, which, said
+
+    def of(self, payload: Payload) -> object:
+        told = _text_or_object(self._inner, payload)
+        for which, version in told.items() if isinstance(told, dict) else ((self._which, told),):
+            if which in _VERSIONS and version not in (None, MISSING, ""):
+                self._said[which] = as_text(version)[:200]
+        installed, latest = (self._said.get(which) for which in _VERSIONS)
+        return MISSING if installed is None or latest is None else "off" if installed == latest else "on"

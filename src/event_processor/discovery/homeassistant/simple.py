@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, TypeAlias
 
 import msgspec
 
 from event_processor.discovery.homeassistant.config import Config
-from event_processor.discovery.homeassistant.extractors import EventType, PictureBytes, StateOrText, Update
+from event_processor.discovery.homeassistant.extractors import EventType, PictureBytes, StateOrText, Update, Version
 from event_processor.discovery.meaning import Anything, Meaning, Momentary, Number, Picture, Words, on_off
 from event_processor.discovery.naming import words_of
 from event_processor.discovery.plan import Plan, Source
@@ -155,12 +156,29 @@ def update(config: Config) -> tuple[Plan, ...]:
         raise DecodeError("state_topic: an update has to have one")
     installed, latest = config.text("value_template"), config.text("latest_version_template")
     if latest_topic and latest_topic != topic:
-        # The two versions come apart, so only the installed one is told.
-        return (config.plan(config.source("state_topic", "value_template", Anything()), command, type="update"),)
+        return (config.plan(_versions(config), command, type="update"),)
     first = config.templates.extractor(installed) if installed else None
     second = config.templates.extractor(latest) if latest else None
     extract = config.templates.shared(f"update {installed} {latest}", lambda: Update(first, second))
     return (config.plan((Source(topic or latest_topic, extract, on_off("on", "off")),), command, type="update"),)
+
+
+def _versions(config: Config) -> tuple[Source, ...]:
+    """The two versions, each on a topic of its own: what one has said is remembered until the other speaks."""
+    said: dict[str, str] = {}
+    made: list[Source] = []
+    forms = (
+        ("state_topic", "value_template", "installed_version"),
+        ("latest_version_topic", "latest_version_template", "latest_version"),
+    )
+    # Announced again in the same words, these are the same readers, with what they remember.
+    words = " ".join(config.text(key) for form in forms for key in form[:2])
+    for topic, template, which in forms:
+        for source in config.source(topic, template, on_off("on", "off")):
+            name = f"{which} {config.unique} {config.object_id} {words}"
+            extract = config.templates.shared(name, partial(Version, source.extract, which, said))
+            made.append(source._replace(extract=extract))
+    return tuple(made)
 
 
 def device_tracker(config: Config) -> tuple[Plan, ...]:

@@ -21,7 +21,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     life, or an advertised output. ``value`` is the sample; for a meter it is the register reading, and ``minute`` what
     was metered in the last minute. ``active`` is ``None`` where the message does not say. ``created_at`` is in seconds
     since the epoch, by the message's own timestamp where it has one, else by its arrival. ``topic`` is the MQTT topic
-    or the routing key; ``retained`` says that an MQTT broker kept it from earlier.
+    or the routing key; ``retained`` says that an MQTT broker kept it from earlier. ``momentary`` says that it tells of
+    something that happened and does not last, such as a button that was pressed: each such report is an activation.
     """
 
     device: str
@@ -35,4 +36,5 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     minute: int | float | None = None
     active: bool | None = None
     retained: bool = False
+    momentary: bool = False
     detail: str | None = None

@@ -53,6 +53,8 @@ def said(event: Event, before: Seen | None) -> str:
         return "reported, without a value"
     if event.type == PICTURE and event.active:
         return "has sent a picture"
+    if event.momentary:
+        return "was used" if event.value is None else f"says {event.value}"
     was = before.active if before is not None and before.known else None
     word = "active" if event.active else "not active"
     return f"is {word}" if was is event.active else f"became {word}"
@@ -104,8 +106,7 @@ def _asks(trigger: Trigger, event: Event, before: Seen | None) -> str:
     wanted = trigger.on == "activation"
     if event.active is not wanted:
         return "it is not active" if wanted else "it is active"
-    # A picture happens and does not last: each is an activation.
-    if was is not None and was.active is wanted and event.type != PICTURE:
+    if was is not None and was.active is wanted and not (event.momentary or event.type == PICTURE):
         return f"it was {'active' if wanted else 'inactive'} already"
     return ""
 

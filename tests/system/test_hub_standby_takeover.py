@@ -21,11 +21,21 @@ def test_the_other_hub_decides_within_five_seconds_and_nothing_is_lost_or_done_t
     tmp_path: Path, mosquitto_factory: MosquittoFactory, rabbitmq: Vhost, postgresql: str
 ) -> None:  # fmt: skip
     mosquitto = mosquitto_factory(max_queued_messages=0)
-    found, took = hub_takeover.run(tmp_path, mosquitto, [rabbitmq.address], postgresql, kills=3, rate=40, seed=3)
+    found, took, _ = hub_takeover.run(tmp_path, mosquitto, [rabbitmq.address], postgresql, kills=3, freezes=0, rate=40, seed=3)
     assert found.wrong == []
     assert found.events > 100
     assert max(took) <= 5
     print(f"3 takeovers, slowest {max(took):.2f} s, {found.events} events, {found.steps} steps")
+
+
+@pytest.mark.soak
+def test_a_hub_that_was_frozen_and_wakes_up_ends_by_itself_and_nothing_is_lost_or_done_twice(
+    tmp_path: Path, mosquitto_factory: MosquittoFactory, rabbitmq: Vhost, postgresql: str
+) -> None:  # fmt: skip
+    mosquitto = mosquitto_factory(max_queued_messages=0)
+    found, _, _ = hub_takeover.run(tmp_path, mosquitto, [rabbitmq.address], postgresql, kills=0, freezes=1, rate=40, seed=3)
+    assert found.wrong == []
+    assert found.events > 100
 
 
 def test_a_hub_that_is_stopped_hands_over_and_one_that_stands_by_ends_at_once(

@@ -22,7 +22,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from event_processor.discovery.patterns import MOST_STEPS
 from event_processor.discovery.template_functions import (
     FILTERS,
     FUNCTIONS,
@@ -33,7 +32,7 @@ from event_processor.discovery.template_functions import (
     joined,
     replaced,
 )
-from event_processor.discovery.template_texts import EXPRESSIONS, MORE_FILTERS, MORE_FUNCTIONS, Pairs
+from event_processor.discovery.template_texts import EXPRESSIONS, MORE_FILTERS, MORE_FUNCTIONS, MOST_STEPS, Pairs
 from pylib.errors import DecodeError
 
 __all__ = ["MOST_ROUNDS", "MOST_WORK", "Bounded", "Sandbox"]

@@ -16,12 +16,22 @@ from urllib.parse import quote_plus
 from jinja2 import Undefined
 from jinja2.exceptions import UndefinedError
 
-from event_processor.discovery.patterns import Match, Pattern
 from event_processor.discovery.template_functions import LONGEST
+from event_processor.domain.regexes import Regex, compile_regex
+from pylib.errors import ConfigError, DecodeError
 
-__all__ = ["EXPRESSIONS", "MORE_FILTERS", "MORE_FUNCTIONS", "Pairs"]
+__all__ = ["EXPRESSIONS", "MORE_FILTERS", "MORE_FUNCTIONS", "MOST_STEPS", "Pairs"]
 
-_pattern = lru_cache(maxsize=256)(Pattern)
+MOST_STEPS: Final = 20_000_000
+"""Characters times the steps of the expression that all matching of one run may take, about a fifth of a second."""
+
+
+@lru_cache(maxsize=256)
+def _compiled(written: str, *, ignore_case: bool) -> Regex:
+    try:
+        return compile_regex(written, ignore_case=ignore_case)
+    except ConfigError as error:
+        raise DecodeError(str(error)) from None
 
 
 class Pairs:
@@ -40,26 +50,31 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _find(left: list[int], value: Any, find: Any, ignore_case: bool, *, at_start: bool = False) -> tuple[str, list[Match]]:
-    text = _text(value)
-    return text, list(_pattern(str(find), ignore_case=bool(ignore_case)).find(text, at_start=at_start, left=left))
+def _regex(left: list[int], text: str, find: Any, ignore_case: bool) -> Regex:
+    """The expression, once what it may cost in this text has been counted."""
+    compiled = _compiled(str(find), ignore_case=bool(ignore_case))
+    left[0] -= len(text) * compiled.programsize
+    if left[0] < 0:
+        raise DecodeError("the regular expression takes too long in this text")
+    return compiled
 
 
 def _match(left: list[int], value: Any, find: Any = "", ignorecase: bool = False) -> bool:
-    return bool(_find(left, value, find, ignorecase, at_start=True)[1])
+    text = _text(value)
+    return _regex(left, text, find, ignorecase).match(text) is not None
 
 
 def _search(left: list[int], value: Any, find: Any = "", ignorecase: bool = False) -> bool:
     text = _text(value)
-    return next(_pattern(str(find), ignore_case=bool(ignorecase)).find(text, left=left), None) is not None
+    return _regex(left, text, find, ignorecase).search(text) is not None
 
 
 def _findall(left: list[int], value: Any, find: Any = "", ignorecase: bool = False) -> list[Any]:
-    text, found = _find(left, value, find, ignorecase)
+    text = _text(value)
     made: list[Any] = []
-    for match in found:
-        groups = tuple(text[low:high] if low >= 0 else "" for low, high in match.groups)
-        made.append(text[match.start : match.end] if not groups else groups[0] if len(groups) == 1 else groups)
+    for found in _regex(left, text, find, ignorecase).finditer(text):
+        groups = found.groups("")
+        made.append(found.group() if not groups else groups[0] if len(groups) == 1 else groups)
     return made
 
 
@@ -68,46 +83,19 @@ def _findall_index(left: list[int], value: Any, find: Any = "", index: int = 0, 
 
 
 def _regex_replace(left: list[int], value: Any, find: Any = "", replace: Any = "", ignorecase: bool = False) -> str:
-    text, found = _find(left, value, find, ignorecase)
-    names = _pattern(str(find), ignore_case=bool(ignorecase)).groups
-    parts = _parts(str(replace), names)
+    text, put_in = _text(value), str(replace)
     made, last, length = [], 0, 0
-    for match in found:
-        spans = (match[:2], *match.groups)
-        put = "".join(
-            part if isinstance(part, str) else text[slice(*spans[part])] if spans[part][0] >= 0 else "" for part in parts
-        )
-        made += [text[last : match.start], put]
+    for found in _regex(left, text, find, ignorecase).finditer(text):
+        try:
+            put = found.expand(put_in)
+        except (IndexError, KeyError) as error:
+            raise ValueError("the replacement names a group that is not there") from error
+        made += [text[last : found.start()], put]
         length += len(put)
         if length > LONGEST:
             raise ValueError("the text becomes too long")
-        last = match.end
+        last = found.end()
     return "".join((*made, text[last:]))
-
-
-def _parts(replace: str, names: list[str]) -> list[str | int]:
-    r"""A replacement, with ``\1`` and ``\g<name>`` as the numbers of groups."""
-    made: list[str | int] = []
-    at = 0
-    while at < len(replace):
-        step, part = 1, replace[at]
-        group: int | None = None
-        if part == "\\" and at + 1 < len(replace):
-            part, step = replace[at + 1], 2
-            if part.isdigit():
-                group = int(part)
-            elif part == "g" and replace[at + 2 : at + 3] == "<" and ">" in replace[at:]:
-                end = replace.index(">", at)
-                name = replace[at + 3 : end]
-                step = end + 1 - at
-                group = int(name) if name.isdigit() else names.index(name) + 1
-            else:
-                part = {"n": "\n", "t": "\t", "\\": "\\"}.get(part, f"\\{part}")
-        if group is not None and not 0 <= group <= len(names):
-            raise ValueError("the replacement names a group that is not there")
-        made.append(part if group is None else group)
-        at += step
-    return made
 
 
 def _combine(*values: Mapping[Any, Any], recursive: bool = False) -> dict[Any, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeAlias
 
 from event_processor.domain.fields import Scalar
+from event_processor.domain.regexes import compile_regex
 from pylib.errors import ConfigError
 
 __all__ = ["ATTRIBUTES", "Facts", "Log", "Node", "References", "build"]
@@ -166,17 +167,7 @@ def _call(node: Any, found: References) -> Node:
 
 def _pattern(node: Any, found: References) -> Node:
     text, written = build(node.arguments[0], found), _text(node.arguments[1], "matches(..., pattern)")
-    try:
-        import re2
-    except ImportError:
-        raise ConfigError("matches() needs google-re2: pip install 'pylib-automation[hub]'") from None
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = 1 << 20
-    try:
-        search = re2.compile(written, options).search
-    except re2.error as error:
-        raise ConfigError(f"the pattern {written!r} is none of RE2 ({error})") from None
+    search = compile_regex(written).search
 
     def match(facts: Facts, log: Log) -> Scalar:
         value = text(facts, log)

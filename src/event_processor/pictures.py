@@ -106,16 +106,18 @@ class Pictures:
             self._say(event.device, f"a picture of {event.device} is not kept: {error}")
             return "", None, False
         camera = self._camera(event.device)
-        if event.retained and self._has(camera, data, event.device):
-            return camera.name, None, False
-        if not camera.has_room(now):
-            if not camera.told:
-                camera.told = True
-                log.info("%s sends more pictures than are kept: one in %g s, and some more at times.", event.device, EVERY_S)
-            return "", None, True
         try:
+            if event.retained and self._has(camera, data, event.device):
+                return camera.name, None, False
+            if not camera.has_room(now):
+                if not camera.told:
+                    camera.told = True
+                    log.info(
+                        "%s sends more pictures than are kept: one in %g s, and some more at times.", event.device, EVERY_S
+                    )
+                return "", None, True
             record = self._folder.save(data, device=event.device, at=at)
-        except OSError as error:
+        except OSError as error:  # the folder can be looked into no more, or the disk is full
             if not self._failing:
                 self._failing = True
                 log.warning("Pictures are not kept, and events go on without them: %s. Make room, or %s writable.", error,

@@ -131,6 +131,22 @@ def test_a_full_disk_costs_pictures_and_no_events_and_is_said_once(
     assert str(tmp_path) in caplog.messages[0]
 
 
+def test_a_folder_that_cannot_be_looked_into_costs_pictures_and_no_events(
+    keeper: Pictures, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def closed(*args: object) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    retained = heard(event(retained=True))
+    name = str(keeper.keep(retained, ((0, JPEG),), NOW).events[0].value)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "is_file", closed)
+        kept = keeper.keep(retained, ((0, JPEG),), NOW)
+        assert [(each.value, each.active) for each in kept.events] == [(None, True)]
+    assert "Permission denied" in caplog.messages[0]
+    assert keeper.keep(retained, ((0, JPEG),), NOW).events[0].value == name
+
+
 def test_of_a_film_some_pictures_are_kept_and_nothing_is_decided_on_the_others(
     keeper: Pictures, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

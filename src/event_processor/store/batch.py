@@ -91,7 +91,7 @@ class BatchWriter:
         """Store all of it or nothing, in one transaction, and commit.
 
         :param changes: of the state, from earlier outcomes that could not be stored; those of ``outcomes`` come after them.
-        :raises sqlalchemy.exc.SQLAlchemyError: nothing was stored; the caller rolls back.
+        :raises sqlalchemy.exc.SQLAlchemyError: nothing was stored, and no transaction is open.
         """
         with self._cursor.transaction():
             ids, repeated = self._write_events(outcomes)

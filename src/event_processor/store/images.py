@@ -70,7 +70,7 @@ class ImageFolder:
         return ImageRecord(name=name, device=device, at=at, size=len(data), sha256=digest, content_type=kind[1], cause=cause)
 
     def is_same(self, name: str, data: bytes, device: str) -> bool:
-        """Whether this very picture of the device is there under ``name``."""
+        """Whether this very picture of the device is there under ``name``. Raises ``OSError`` where that cannot be seen."""
         digest = digest_of(hashlib.sha256(data).hexdigest(), device)
         return is_name(name) and digest in name and (self.folder / name).is_file()
 

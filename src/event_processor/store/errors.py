@@ -5,12 +5,17 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, ProgrammingError, SQLAlchemyError
 
 from pylib.delivery.sqlite import advice, is_corrupt
 from pylib.errors import DependencyError, PylibError
 
-__all__ = ["StoreDamaged", "StoreInUse", "StoreTaken", "StoreUnavailable", "damaged", "say"]
+__all__ = ["AT_FAULT", "StoreDamaged", "StoreInUse", "StoreTaken", "StoreUnavailable", "cut_off", "damaged", "say"]
+
+#: What a database raises for values that it does not take, and not for its own state; but see ``cut_off``.
+AT_FAULT: Final = (
+    DataError, IntegrityError, InterfaceError, ProgrammingError, OverflowError, UnicodeError, ValueError, TypeError
+)  # fmt: skip
 
 
 class StoreUnavailable(PylibError):
@@ -39,6 +44,11 @@ def damaged(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         error = error.orig or error
     return isinstance(error, sqlite3.Error) and is_corrupt(error)
+
+
+def cut_off(error: BaseException) -> bool:
+    """Whether the connection is gone: then it says nothing of the values that were on their way."""
+    return isinstance(error, DBAPIError) and bool(error.connection_invalidated)
 
 
 def say(error: BaseException) -> str:

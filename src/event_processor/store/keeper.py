@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import (
-    DataError,
-    DBAPIError,
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-    ProgrammingError,
-    SQLAlchemyError,
-)
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from event_processor.domain.outcome import Scope, Step
 from event_processor.domain.records import MeterRecord, Record
 from event_processor.store import tables as t
+from event_processor.store.backlog import Backlog
 from event_processor.store.batch import BatchWriter
 from event_processor.store.database import Database
-from event_processor.store.errors import StoreDamaged, StoreInUse, StoreTaken, StoreUnavailable, damaged, say
+from event_processor.store.errors import (
+    AT_FAULT,
+    StoreDamaged,
+    StoreInUse,
+    StoreTaken,
+    StoreUnavailable,
+    cut_off,
+    damaged,
+    say,
+)
 from event_processor.store.fence import Fence
 from event_processor.store.outbox import Outbox
 from event_processor.store.quarantine import quarantine, salvage
@@ -38,22 +38,12 @@ __all__ = ["Keeper", "Loaded", "Stored", "StoreHealth"]
 
 log = logging.getLogger("event_processor.store")
 
-MOST_UNSTORED: Final = 5000
-"""Outcomes kept in memory while the store cannot be written. Of older ones the state is kept, and their history is lost."""
-
 MOST_CAUSES: Final = 10_000
 """Causes that a start reads, so that what a broker delivers again is not decided again."""
 
 ANEW_AFTER: Final = 60.0
 """Seconds after which a second file that is damaged while the hub runs is set aside; until then nothing is stored."""
 
-SLICE: Final = 500
-"""Outcomes written in one transaction when a store that failed can be written again."""
-
-# One outcome's values are at fault, and not the store.
-_AT_FAULT: Final = (
-    DataError, IntegrityError, InterfaceError, ProgrammingError, OverflowError, UnicodeError, ValueError, TypeError
-)  # fmt: skip
 Result = TypeVar("Result")
 
 
@@ -112,9 +102,7 @@ class Keeper:
         self._outbox = outbox
         self._clock = clock
         self._batches: BatchWriter | None = None
-        self._unstored: deque[OutcomeRows] = deque()
-        self._records: deque[Record] = deque(maxlen=MOST_UNSTORED)
-        self._changes: dict[tuple[Scope, str], str | None] = {}
+        self._backlog = Backlog()
         self._problem = ""
         self._quarantined: Path | None = None
         self._anew_at: float | None = None
@@ -136,9 +124,9 @@ class Keeper:
         return StoreHealth(
             ok=not self._problem,
             problem=self._problem,
-            stored=self._stored,
-            lost=self._lost,
-            waiting=len(self._unstored),
+            stored=self._stored + self._backlog.stored,
+            lost=self._lost + self._backlog.lost,
+            waiting=len(self._backlog),
             in_flight=outbox.in_flight,
             behind=outbox.behind or outbox.waiting > 0,
             accepted=outbox.accepted,
@@ -171,8 +159,8 @@ class Keeper:
         if not self._problem:
             try:
                 return self._write(rows, records)
-            except _AT_FAULT as error:
-                if (isinstance(error, DBAPIError) and error.connection_invalidated) or not self._rolled_back():
+            except AT_FAULT as error:
+                if cut_off(error) or not self._rolled_back():
                     self._fail(error)
                 elif len(rows) == 1 or len(rows) + len(records) == 1:
                     # It would stand in the way of all others for ever.
@@ -185,7 +173,7 @@ class Keeper:
             except (SQLAlchemyError, StoreUnavailable, OSError) as error:
                 if self._fail(error):
                     return self.store(rows, records)
-        self._remember(rows, records)
+        self._backlog.add(rows, records)
         return Stored(unstored=frozenset(each.outcome.cause for each in rows))
 
     def note(self) -> None:
@@ -228,31 +216,16 @@ class Keeper:
         """Try again whether the store can be written, and write what is waiting. Whether it worked."""
         try:
             self._open()
-            while self._unstored or self._changes or self._records:
-                some = list(islice(self._unstored, SLICE))
-                # What became of their steps can only be noted once all of them are there.
-                settled = self._outbox.settled if len(some) == len(self._unstored) else []
-                self._batches_now().write(
-                    some, settled=settled, changes=self._changes, records=list(self._records), now=self._clock.time()
-                )
-                settled.clear()
-                self._changes.clear()
-                self._records.clear()
-                for _ in some:
-                    self._unstored.popleft()
-                self._stored += len(some)
+            self._backlog.write(self._batches_now(), self._outbox.settled, self._clock.time)
             self._database.to_disk()
         except StoreTaken as taken:
             self._taken_over(taken)
             return False
-        except _AT_FAULT as error:
-            log.error("An outcome that was kept in memory cannot be stored: %s", say(error))
-            self._drop_first()
-            return False
         except (SQLAlchemyError, StoreUnavailable, OSError) as error:
             self._fail(error)
             return False
-        log.warning("The store %s can be written again. %d outcomes are lost to it.", self._database.name, self._lost)
+        lost = self._lost + self._backlog.lost
+        log.warning("The store %s can be written again. %d outcomes are lost to it.", self._database.name, lost)
         self._problem = ""
         return True
 
@@ -337,18 +310,6 @@ class Keeper:
             if not isinstance(record, MeterRecord) or record.cause not in causes:
                 self.store([], [record])
         return Stored(repeated, frozenset(unstored))
-
-    def _remember(self, rows: Sequence[OutcomeRows], records: Sequence[Record]) -> None:
-        self._records.extend(records)
-        self._unstored.extend(rows)
-        while len(self._unstored) > MOST_UNSTORED:
-            self._drop_first()
-
-    def _drop_first(self) -> None:
-        """Give up the oldest outcome that waits; what it changed of the state is kept."""
-        if self._unstored:
-            self._changes.update(self._unstored.popleft().changes)
-            self._lost += 1
 
     def _guarded(self, work: Callable[[], object]) -> bool:
         try:

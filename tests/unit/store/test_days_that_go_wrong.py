@@ -12,14 +12,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from event_processor.domain.outcome import Change
-from event_processor.store import keeper
+from event_processor.domain.records import NotificationRecord
+from event_processor.store import backlog
 from event_processor.store.database import Database
 from event_processor.store.migrate import HEAD
 from pylib.errors import ConfigError
 from pylib.runtime.runtime import Runtime
-from tests.unit.store.kit import PATIENCE, Bench, bench, outcome, rows
+from tests.unit.store.kit import PATIENCE, START, Bench, bench, outcome, rows, step
 from tests.unit.store.postgresql import Server
 
 pytestmark = pytest.mark.timeout(90)
@@ -138,7 +140,7 @@ def test_a_newer_schema_is_refused_and_not_touched(filled: Path) -> None:
 def test_a_full_disk_stops_the_storing_and_not_the_hub(
     runtime: Runtime, file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "MOST_UNSTORED", 100)
+    monkeypatch.setattr(backlog, "MOST_UNSTORED", 100)
     limit = [SMALL]
 
     def limit_pages(raw: sqlite3.Connection) -> None:
@@ -187,6 +189,32 @@ def test_a_locked_file_is_waited_for_and_then_made_up_for(runtime: Runtime, file
         assert b.writer.health().lost == 0
     assert rows(file, "events", "cause") == [("cause-1",), ("cause-2",), ("cause-3",)]
     assert rows(file, "steps", "status") == [("done",)]
+
+
+def test_what_the_database_will_not_take_costs_nothing_else_of_what_waited(
+    runtime: Runtime, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    endless = 2**70  # more than a column of SQLite takes
+    told = NotificationRecord(step="step-2-0", target="phone", title="", body="", at=START, status="sent")
+    with bench(runtime, file) as b:
+        b.stored(outcome(1))
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            b.stored(outcome(2, steps=1))
+            assert "locked" in b.writer.health().problem
+            bad = outcome(4, all_steps=(step(4, qos=endless),))
+            b.stored(outcome(3), bad, replace(told, attempts=endless), told, outcome(5))
+            other.execute("ROLLBACK")
+        b.until(lambda: b.writer.health().ok)
+        health = b.writer.health()
+        assert (health.waiting, health.lost, health.stored) == (0, 1, 4)
+        b.stored(outcome(6))
+    assert [number for (number,) in rows(file, "events", "cause")] == [f"cause-{n}" for n in (1, 2, 3, 5, 6)]
+    assert dict(rows(file, "state", "key, value"))["Door 4"] == '{"last":4}', "its state is known all the same"
+    assert rows(file, "notifications", "attempts") == [(1,)]
+    assert rows(file, "steps", "status") == [("done",)]
+    assert "'cause-4'" in caplog.text
+    assert "NotificationRecord" in caplog.text
 
 
 def test_a_hub_starts_without_a_store_and_has_one_when_it_can(

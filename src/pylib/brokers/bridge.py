@@ -162,6 +162,11 @@ class Bridge:
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
+    def stop_asked(self) -> None:
+        """``stop_consuming`` or ``finish`` will be called: what fails meanwhile may be the stop's doing. Any thread."""
+        if self._inflow is not None:
+            self._inflow.stop_asked()
+
     def stop_consuming(self) -> None:
         """Take nothing new; acknowledgements and publishes still leave."""
         if self._inflow is not None:

@@ -76,8 +76,8 @@ class Inflow:
         self._retrying: Retrying | None = None
         # Deliveries without acknowledgement yet, in order of arrival.
         self._arrived: deque[Entry] = deque()
-        # Receipts that settled, handed over by other threads.
-        self._back: deque[Receipt] = deque()
+        # Receipts that settled, handed over by other threads; None where the stop was asked for.
+        self._back: deque[Receipt | None] = deque()
         self._lines = Lines(loop, self._again, self._settle, self._acknowledge, self._letter_of)
         self._open_lines = self._lines.open
         self._key_failed = False
@@ -131,10 +131,16 @@ class Inflow:
         """The connection is gone: what it delivered will come again, so nothing of it is acknowledged any more."""
         self._arrived.clear()
 
+    def stop_asked(self) -> None:
+        """What fails from this very moment on may be the stop's doing, however late the loop's thread hears of it: it is not
+        acknowledged, and comes again. Any thread. Otherwise a hub that is not the active one any more would keep for another
+        try of its own what its broker gives to the active one, or has from it already.
+        """
+        self._back.append(None)
+
     def stopping(self) -> None:
-        """From here on a failure may be the stop's doing: it is not acknowledged, and comes again."""
-        if not self._stopping:
-            self._collect()  # what has failed by now did so by itself
+        """Take nothing more care of failures. What failed before ``stop_asked`` did so by itself, and is stored."""
+        self._collect()
         self._stopping = True
         for leg in self._lines.stopping():
             self._abandon(leg)
@@ -218,6 +224,9 @@ class Inflow:
         back = self._back
         while back:
             receipt = back.popleft()
+            if receipt is None:
+                self._stopping = True
+                continue
             leg: Any = receipt.token
             error = receipt.error
             if error is not None:

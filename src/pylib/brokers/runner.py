@@ -93,10 +93,12 @@ class BridgeRunner:
         """Stage one of the stop."""
         loop, bridge = self._loop, self._bridge
         if loop is not None and bridge is not None:
+            bridge.stop_asked()
             loop.post(bridge.stop_consuming)
 
     def finish(self, seconds: float) -> None:
         """Its turn to end."""
         loop, bridge = self._loop, self._bridge
         if loop is not None and bridge is not None:
+            bridge.stop_asked()
             loop.post(lambda: bridge.finish(seconds))

@@ -52,6 +52,7 @@ class Pair:
         }
         self._amqp = amqp
         self._starts = 0
+        self.ended: list[Program] = []
         self.active = self.start()
         self.active.wait_for("The event processor is ready", timeout=PATIENCE)
         self.waiting = self.start()
@@ -71,14 +72,15 @@ class Pair:
     def kill_active(self) -> None:
         """kill -9; the other one is the active one from now on, and a new one will stand by."""
         self.active.kill()
-        self.active, killed = self.waiting, self.active
-        self.log = killed.output
+        self.ended.append(self.active)
+        self.active = self.waiting
 
     def freeze_active(self) -> Program:
         """Stop it in its tracks. Returns it: it is not dead."""
         self.active.signal(signal.SIGSTOP)
-        self.active, frozen = self.waiting, self.active
-        return frozen
+        self.ended.append(self.active)
+        self.active = self.waiting
+        return self.ended[-1]
 
     def join(self) -> None:
         self.waiting = self.start()
@@ -138,7 +140,7 @@ def run(
         if any(codes):
             found.wrong.append(f"the hubs ended with exit codes {codes}")
         if found.wrong:
-            print(pair.waiting.output, pair.active.output, sep="\n", file=sys.stderr)
+            print(*(hub.output for hub in (*pair.ended, pair.active, pair.waiting)), sep="\n\n", file=sys.stderr)
         return found, took["kill"], took["freeze"]
     finally:
         pair.close()

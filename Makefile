@@ -27,7 +27,7 @@ run: $(RUN) $(if $(REAL),brokers) ## start the hub, a simulated home, applicatio
 	@exec $(BIN)/python scripts/run.py $(if $(REAL),--real) $(if $(SPEED),--speed $(SPEED))
 
 test: $(DEV) faults ## run the tests against real brokers (PYTEST='-k name' hands options on)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not alone" $(PYTEST)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not soak and not alone" $(PYTEST)
 	@$(BIN)/python -m pytest -m "alone and not soak" $(PYTEST)
 
 check: $(DEV) ## style, types, floors, file sizes

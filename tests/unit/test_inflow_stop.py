@@ -1,4 +1,4 @@
-"""A stop is asked for while the bridge's thread is busy: what fails from then on is the stop's doing, and the broker keeps it."""
+"""A stop is asked for while the bridge is busy: what fails from then on is the stop's doing, and the broker keeps it."""
 
 from __future__ import annotations
 

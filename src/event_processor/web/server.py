@@ -104,11 +104,7 @@ def make_app(context: HubContext) -> Starlette:
     settings = context.settings.web
 
     async def shown(request: Request, error: ProblemError) -> Response:
-        show = getattr(pages, "error_page", None)
-        if show is not None and wants_page(request):
-            page: Response = await show(request, error)
-            return page
-        return answer(error)
+        return await pages.error_page(request, error) if wants_page(request) else answer(error)
 
     async def on_problem(request: Request, error: Exception) -> Response:
         if not isinstance(error, ProblemError):

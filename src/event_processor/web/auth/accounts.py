@@ -8,28 +8,31 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
+import sqlalchemy
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from event_processor.store import tables as t
 from event_processor.store.people import recovery_key
 from event_processor.store.reader import Cursor, Page, Reader
-from event_processor.web.auth.values import ROLES, SCOPES, Account, AuditEntry, Role, Scope, SessionInfo, TokenInfo
+from event_processor.web.auth.values import SCOPES, Account, AuditEntry, Role, Scope, SessionInfo, TokenInfo, role_of
 from event_processor.web.problems import ProblemError
 
 __all__ = [
-    "Row", "account", "accounts", "add_user", "audit_page", "change_user", "find_session", "find_token", "find_user",
-    "hash_secret", "new_session", "new_token", "note", "remove_user", "sessions", "tokens",
+    "Row", "account", "accounts", "add_user", "audit_page", "change_user", "end_sessions", "find_session", "find_token",
+    "find_user", "find_user_by_id", "hash_secret", "new_session", "new_token", "note", "put_recovery", "remove_user",
+    "sessions", "tokens", "use_recovery",
 ]  # fmt: skip
 
 MOST_USERS: Final = 200
 MOST_SESSIONS: Final = 50
 MOST_TOKENS: Final = 200
 
-Row = Any
+# Its columns are those of the query; SQLAlchemy's types do not follow them through a join.
+Row: TypeAlias = sqlalchemy.Row[Any]
 _ID: Final = 16
 # The same as values.Name; but its $ would let a line's end pass.
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
@@ -45,17 +48,13 @@ def account(row: Row) -> Account:
     return Account(
         id=row.id,
         name=row.name,
-        role=_role(row.role),
+        role=role_of(row.role),
         disabled=bool(row.disabled),
         second_factor=row.totp_secret is not None,
         created_at=row.created_at,
         changed_at=row.changed_at,
         last_login_at=row.last_login_at,
     )
-
-
-def _role(text: str) -> Role:
-    return text if text in ROLES else "viewer"
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -71,6 +70,12 @@ def find_user(reader: Reader, name: str) -> Row | None:
     """The row of an account by its name."""
     with reader.connect() as connection:
         return connection.execute(select(t.users).where(t.users.c.name == name.strip().lower())).first()
+
+
+def find_user_by_id(reader: Reader, ident: int) -> Row | None:
+    """The row of an account by its number."""
+    with reader.connect() as connection:
+        return connection.execute(select(t.users).where(t.users.c.id == ident)).first()
 
 
 def find_session(reader: Reader, hash: str) -> Row | None:
@@ -133,10 +138,10 @@ def tokens(reader: Reader, user: int | None) -> tuple[TokenInfo, ...]:
     if user is not None:
         query = query.where(t.tokens.c.user_id == user)
     with reader.connect() as connection:
-        return tuple(token_of(row) for row in connection.execute(query))
+        return tuple(_token(row) for row in connection.execute(query))
 
 
-def token_of(row: Row) -> TokenInfo:
+def _token(row: Row) -> TokenInfo:
     scope = row.scopes if row.scopes in SCOPES else "read"
     return TokenInfo(
         id=row.id,

@@ -20,20 +20,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from event_processor.web.auth.cookies import ANONYMOUS, SESSION, cookie_name
 from event_processor.web.auth.current import SEAT, Seat, csrf_of, to_login
 from event_processor.web.auth.service import Auth
 from event_processor.web.auth.values import User
 from event_processor.web.problems import ProblemError
 
-__all__ = ["ANONYMOUS", "SESSION", "Guard", "cookie_name"]
+__all__ = ["Guard"]
 
 log = logging.getLogger("event_processor.web")
 
 ErrorPage: TypeAlias = Callable[[Request, ProblemError], Awaitable[Response]]
-
-#: The cookies of a login, and of a form before one. Under TLS their names have the prefix __Host-.
-SESSION: Final = "event_processor_session"
-ANONYMOUS: Final = "event_processor_form"
 
 MOST_BODY: Final = 4 * 1024 * 1024
 """Bytes of a request's body, at most: a file of rules fits in."""
@@ -47,11 +44,6 @@ BODY_WITHIN_S: Final = 30.0
 SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 PUBLIC: Final = frozenset(("/login", "/setup", "/health/live", "/health/ready", "/favicon.ico", "/robots.txt"))
 PUBLIC_BELOW: Final = "/static/"
-
-
-def cookie_name(name: str, secure: bool) -> str:
-    """The cookie's name: with the prefix that browsers take from this very host under TLS only, where there is TLS."""
-    return f"__Host-{name}" if secure else name
 
 
 class Guard:

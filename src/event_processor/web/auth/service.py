@@ -16,13 +16,14 @@ from starlette.responses import Response
 from event_processor.store import tables as t
 from event_processor.web.auth import accounts
 from event_processor.web.auth.attempts import Attempts
+from event_processor.web.auth.cookies import ANONYMOUS, SESSION, cookie_name
 from event_processor.web.auth.current import seat_of
 from event_processor.web.auth.factors import LOST, seal_all, use_code
 from event_processor.web.auth.first import FirstRun
 from event_processor.web.auth.offers import Offers
 from event_processor.web.auth.passwords import Passwords, check_password
 from event_processor.web.auth.sealing import Sealer
-from event_processor.web.auth.values import ROLES, SCOPES, Account, Role, User
+from event_processor.web.auth.values import ROLES, SCOPES, Account, Role, User, role_of
 from event_processor.web.problems import ProblemError
 
 if TYPE_CHECKING:
@@ -60,8 +61,6 @@ class SignedIn:
 
     def remember(self, request: Request, response: Response) -> None:
         """Set the cookie, and take the one away that the form had."""
-        from event_processor.web.auth.guard import ANONYMOUS, SESSION, cookie_name
-
         secure = request.url.scheme == "https"
         response.set_cookie(
             cookie_name(SESSION, secure), self.secret, self.max_age, path="/", secure=secure, httponly=True, samesite="lax"
@@ -128,7 +127,7 @@ class Auth:
             row = await self.context.read(accounts.find_session, self.context.reader, hashed)
             if row is None or row.disabled:
                 return None
-            user = User(id=row.user_id, name=row.name, role=_role(row.role), session=hashed)
+            user = User(id=row.user_id, name=row.name, role=role_of(row.role), session=hashed)
             known = self._believe(f"session {hashed}", user, row.expires_at, row.seen_at)
         now = self.context.now()
         idle = self.context.settings.web.idle_hours * 3600
@@ -157,7 +156,7 @@ class Auth:
                 self.attempts.wrong_token(address, self.context.runtime.clock.monotonic())
                 raise ProblemError(401, "This token is unknown, expired or revoked.")
             scope = SCOPES.get(row.scopes, "viewer")
-            role = min(_role(row.role), scope, key=ROLES.index)
+            role = min(role_of(row.role), scope, key=ROLES.index)
             user = User(id=row.user_id, name=row.user, role=role, token=row.id)
             known = self._believe(f"token {hashed}", user, row.expires_at, row.used_at or 0.0)
         if known.expires_at is not None and now >= known.expires_at:
@@ -206,7 +205,7 @@ class Auth:
         ident, password, until = self._tickets.get(ticket, (0, "", 0.0))
         if clock >= until:
             raise ProblemError(403, "That took too long. Start again with the password.")
-        row = await context.read(_user, context, ident)
+        row = await context.read(accounts.find_user_by_id, context.reader, ident)
         if row is None or row.disabled or row.totp_secret is None or row.password_hash != password:
             raise ProblemError(403, "Start again with the password.")
         self.attempts.begin_code(address, row.name, clock)
@@ -231,12 +230,12 @@ class Auth:
         self.attempts.succeeded(address_of(request), "setup")
         await self.note("user.add", name, "role admin, at the set-up", request=request, who=name)
         row = await self.context.read(accounts.find_user, self.context.reader, account.name)
+        if row is None:
+            raise ProblemError(409, "The account was deleted in the meantime.")
         return await self._enter(request, row, "set-up")
 
     async def sign_out(self, request: Request, response: Response, user: User) -> None:
         """End this session."""
-        from event_processor.web.auth.guard import SESSION, cookie_name
-
         await self.context.write(
             lambda connection: connection.execute(delete(t.sessions).where(t.sessions.c.hash == user.session))
         )
@@ -297,9 +296,8 @@ class Auth:
         before = seat_of(request).user
 
         def work(connection: Connection) -> str:
-            if (
-                before is not None and before.session
-            ):  # this browser's cookie is replaced: nobody else may go on with the old one
+            # This browser's cookie is replaced: nobody else may go on with the old one.
+            if before is not None and before.session:
                 connection.execute(delete(t.sessions).where(t.sessions.c.hash == before.session))
             accounts.note(connection, at=now, who=row.name, address=address, action="login", subject=row.name, detail=how)
             return accounts.new_session(
@@ -308,7 +306,7 @@ class Auth:
 
         secret = await self.context.write(work)
         self.forget()
-        user = User(id=row.id, name=row.name, role=_role(row.role), session=accounts.hash_secret(secret))
+        user = User(id=row.id, name=row.name, role=role_of(row.role), session=accounts.hash_secret(secret))
         return SignedIn(user, secret, int(hours * 3600))
 
     def _look(self, name: str) -> _Believed | None:
@@ -341,12 +339,3 @@ class Auth:
 def address_of(request: Request) -> str:
     """Where a request comes from: the client's address, behind a trusted proxy that proxy's client's."""
     return request.client.host[:64] if request.client is not None else ""
-
-
-def _role(text: str) -> Role:
-    return text if text in ROLES else "viewer"
-
-
-def _user(context: HubContext, ident: int) -> accounts.Row | None:
-    with context.reader.connect() as connection:
-        return connection.execute(t.users.select().where(t.users.c.id == ident)).first()

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["ROLES", "SCOPES", "Account", "AuditEntry", "Role", "Scope", "SessionInfo", "TokenInfo", "User", "may"]
+__all__ = ["ROLES", "SCOPES", "Account", "AuditEntry", "Role", "Scope", "SessionInfo", "TokenInfo", "User", "may", "role_of"]
 
 Role: TypeAlias = Literal["viewer", "operator", "admin"]
 Scope: TypeAlias = Literal["read", "operate", "admin"]
@@ -80,6 +80,11 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     action: str
     subject: str
     detail: str
+
+
+def role_of(text: str) -> Role:
+    """The role that is kept as this word; for one that nobody knows, the one that may do least."""
+    return text if text in ROLES else "viewer"
 
 
 def may(role: Role, needed: Role) -> bool:

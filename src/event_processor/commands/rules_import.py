@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -15,8 +12,8 @@ from event_processor.commands.output import print_json, visible
 from event_processor.commands.rules_check import problems_of
 from event_processor.domain.rule_file import Difference, RuleFile, diff
 from event_processor.settings import place_of_rules
+from event_processor.settings.writing import write_whole
 from pylib.config import app_config
-from pylib.delivery.sqlite import sync_folder
 from pylib.errors import ConfigError, PylibError
 
 __all__ = ["put_in_place", "run"]
@@ -67,27 +64,12 @@ def run(options: argparse.Namespace) -> int:
 def put_in_place(text: str, place: Path) -> Path | None:
     """Replace a file as a whole or not at all; what was there is kept beside it, and its name returned."""
     kept = None
-    unfinished = ""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
         if place.exists():
             kept = _free(place.with_name(f"{place.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"))
             shutil.copy2(place, kept)
-        handle, unfinished = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if kept is None:
-            os.chmod(unfinished, 0o644)
-        else:
-            shutil.copymode(place, unfinished)
-        os.replace(unfinished, place)
-        sync_folder(place.parent)
+        write_whole(place, text)
     except OSError as error:
-        if unfinished:
-            with contextlib.suppress(OSError):
-                os.unlink(unfinished)
         raise ConfigError(f"{place} cannot be written ({error.strerror}). It is as it was.") from None
     return kept
 

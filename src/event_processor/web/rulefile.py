@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -16,11 +13,12 @@ from event_processor.domain import rule_file
 from event_processor.domain.outcome import Outcome
 from event_processor.domain.rule_file import RuleFile
 from event_processor.domain.rulebook import Rulebook
+from event_processor.settings.writing import write_whole
 from event_processor.web.problems import ProblemError, Wrong
-from pylib.delivery.sqlite import sync_folder
+from event_processor.web.textfile import Stamp, read_text, stamp_of, version_of
 from pylib.errors import ConfigError
 
-__all__ = ["RuleText", "Rules", "version_of", "write_whole"]
+__all__ = ["RuleText", "Rules"]
 
 
 class RuleText(msgspec.Struct, frozen=True):
@@ -49,16 +47,11 @@ class Rules:
         self.compile = compile
         self._switch = switch
         self._saving = threading.Lock()
-        self._book: tuple[tuple[int, int], Rulebook] | None = None
+        self._book: tuple[Stamp, Rulebook] | None = None
 
     def read(self) -> RuleText:
-        """The text of the file; empty where there is none. Raises ``OSError``."""
-        try:
-            text = self.path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            text = ""
-        except UnicodeDecodeError:
-            raise ProblemError(409, f"{self.path.name} is no UTF-8: mend it with an editor on that machine.") from None
+        """The text of the file; empty where there is none. Raises ``OSError``, and ``ProblemError`` 409 for no UTF-8."""
+        text = read_text(self.path)
         return RuleText(text, version_of(text))
 
     def parsed(self) -> tuple[RuleFile, str]:
@@ -72,7 +65,7 @@ class Rules:
     @property
     def book(self) -> Rulebook:
         """The rules that the hub goes by: of the file as it is, or, where that has errors, as it was when it had none."""
-        seen = self._stamp()
+        seen = stamp_of(self.path)
         known = self._book
         if known is None or known[0] != seen:
             try:
@@ -81,14 +74,6 @@ class Rules:
                 book = known[1] if known is not None else self.compile(RuleFile())
             known = self._book = (seen, book)
         return known[1]
-
-    def _stamp(self) -> tuple[int, int]:
-        """What is another one when the file was changed."""
-        try:
-            found = self.path.stat()
-        except OSError:
-            return (0, 0)
-        return (found.st_mtime_ns, found.st_size)
 
     def check(self, text: str, devices: Iterable[str], outputs: Iterable[str]) -> list[rule_file.Problem]:
         """Everything that is wrong, or looks wrong, with a text."""
@@ -122,26 +107,3 @@ class Rules:
                 raise ProblemError(412, "Somebody else has changed the rules in the meantime. Load them again.")
             write_whole(self.path, text)
             return self._switch(book)
-
-
-def version_of(text: str) -> str:
-    """The version of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file as a whole or not at all, also when the power fails. Raises ``OSError``."""
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as new:
-            new.write(text)
-            new.flush()
-            os.fsync(new.fileno())
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -15,8 +15,9 @@ from event_processor.domain import schedule_file
 from event_processor.domain.schedule_file import MOST_SCHEDULES, Problem, ScheduleFile, ScheduleSpec, check_spec, make
 from event_processor.domain.schedule_words import spec_of
 from event_processor.domain.schedules import Schedule
+from event_processor.settings.writing import write_whole
 from event_processor.web.problems import ProblemError, Wrong
-from event_processor.web.rulefile import version_of, write_whole
+from event_processor.web.textfile import Stamp, read_text, stamp_of, version_of
 from pylib.errors import ConfigError
 
 __all__ = ["Schedules", "Shown"]
@@ -61,16 +62,16 @@ class Schedules:
         self._compile = compile
         self._switch = switch
         self._changing = threading.Lock()
-        self._known: tuple[tuple[int, int, int], tuple[Shown, ...]] | None = None
+        self._known: tuple[Stamp, tuple[Shown, ...]] | None = None
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def shown(self) -> tuple[Shown, ...]:
         """The schedules that the hub goes by: with the file as it is, or, where it has errors, as it was when it had none."""
-        seen, known = self._stamp(), self._known
+        seen, known = stamp_of(self.path), self._known
         if known is None or known[0] != seen:
             try:
-                file = schedule_file.load(self._read())
+                file = schedule_file.load(read_text(self.path))
                 self._compile(file)
             except (ConfigError, ProblemError, OSError):
                 found = known[1] if known is not None else tuple(self._conf.values())
@@ -85,12 +86,15 @@ class Schedules:
 
     def check(self, spec: ScheduleSpec, *, new: bool = False) -> list[Problem]:
         """Everything that is wrong with a schedule that is to be put into the file; ``new``: where no other may be."""
+        return self._check(spec, self._parsed(read_text(self.path)), new=new)
+
+    def _check(self, spec: ScheduleSpec, file: ScheduleFile, *, new: bool) -> list[Problem]:
         problems = check_spec(spec)
         taken = self._conf.get(spec.id.lower())
         if taken is not None:
             name = taken.schedule.name or taken.schedule.id
             problems.append(Problem(schedule=spec.id, field="id", message=f"app.conf has [schedule:{name}]: choose another"))
-        others = [each.id for each in self._file().schedule if each.id.lower() == spec.id.lower()]
+        others = [each.id for each in file.schedule if each.id.lower() == spec.id.lower()]
         if others and (new or others != [spec.id]):
             problems.append(Problem(schedule=spec.id, field="id", message=f"there is a schedule {others[0]} already"))
         if not problems:
@@ -113,17 +117,17 @@ class Schedules:
         if spec.id.lower() in self._conf:
             raise ProblemError(409, "This schedule is a section of app.conf, and is changed there.")
         with self._changing:
-            text = self._read()
-            specs = self._file().schedule
-            now = next((each for each in specs if each.id == spec.id), None)
+            text = read_text(self.path)
+            file = self._parsed(text)
+            now = next((each for each in file.schedule if each.id == spec.id), None)
             if known and known != ("" if now is None else _version(now)):
                 raise ProblemError(412, "Somebody else has changed this schedule in the meantime. Load it again.")
-            problems = self.check(spec, new=known == "")
+            problems = self._check(spec, file, new=known == "")
             if problems:
                 wrong = tuple(Wrong(each.field, each.message) for each in problems)
                 said = "; ".join(f"{each.field}: {each.message}" if each.field else each.message for each in problems)
                 raise ProblemError(422, f"Nothing was saved: {said}.", errors=wrong)
-            if now is None and len(specs) >= MOST_SCHEDULES:
+            if now is None and len(file.schedule) >= MOST_SCHEDULES:
                 raise ProblemError(409, f"There are {MOST_SCHEDULES} schedules, which is the limit: delete some first.")
             return self._save(text, text if now == spec else schedule_file.edited(text, spec.id, spec))
 
@@ -132,9 +136,9 @@ class Schedules:
         if ident.lower() in self._conf:
             raise ProblemError(409, "This schedule is a section of app.conf, and is changed there.")
         with self._changing:
-            if ident not in {each.id for each in self._file().schedule}:
+            text = read_text(self.path)
+            if ident not in {each.id for each in self._parsed(text).schedule}:
                 raise ProblemError(404, "There is no such schedule in the file.")
-            text = self._read()
             return self._save(text, schedule_file.edited(text, ident, None))
 
     def _save(self, old: str, new: str) -> Future[None]:
@@ -151,24 +155,8 @@ class Schedules:
 
     # -- the file ----------------------------------------------------------------------------------------------------
 
-    def _file(self) -> ScheduleFile:
+    def _parsed(self, text: str) -> ScheduleFile:
         try:
-            return schedule_file.load(self._read(), self.path.name)
+            return schedule_file.load(text, self.path.name)
         except ConfigError as error:
             raise ProblemError(409, f"The file of schedules has errors; mend it with an editor first. {error}") from None
-
-    def _read(self) -> str:
-        try:
-            return self.path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return ""
-        except UnicodeDecodeError:
-            raise ProblemError(409, f"{self.path.name} is no UTF-8: mend it with an editor on that machine.") from None
-
-    def _stamp(self) -> tuple[int, int, int]:
-        """What is another one when the file was changed."""
-        try:
-            found = self.path.stat()
-        except OSError:
-            return (0, 0, 0)
-        return (found.st_ino, found.st_mtime_ns, found.st_size)

@@ -87,7 +87,7 @@ def test_a_folder_that_cannot_be_written_leaves_everything_as_it_was(tmp_path: P
     def full(*given: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("event_processor.web.rulefile.os.replace", full)
+    monkeypatch.setattr("event_processor.settings.writing.os.replace", full)
     with pytest.raises(ProblemError, match=r"cannot be written \(No space left on device\)\. It is as it was"):
         known.put(evening("more"))
     assert known.path.read_text() == before

@@ -18,7 +18,7 @@ from event_processor.discovery.plan import hash_of
 
 __all__ = [
     "Asked", "HubDevice", "HubRule", "HubView", "Message", "announcement", "announcement_topic", "command_filters",
-    "components", "gone_since", "is_birth", "last_will", "read_command", "slug_of", "states",
+    "components", "is_birth", "last_will", "read_command", "slug_of", "states",
 ]  # fmt: skip
 
 What: TypeAlias = Literal["mode", "rule", "maintenance", "button"]
@@ -139,12 +139,6 @@ def announcement(view: HubView, gone: Mapping[str, str] | None = None) -> Messag
         "qos": 1,
     }
     return Message(announcement_topic(view), json.dumps(payload, ensure_ascii=False, separators=(",", ":")), True)
-
-
-def gone_since(before: HubView, after: HubView) -> dict[str, str]:
-    """What the hub had and has no more, for the next ``announcement``."""
-    left = components(after)
-    return {id: str(entry["p"]) for id, entry in components(before).items() if id not in left}
 
 
 def states(view: HubView, before: HubView | None = None) -> tuple[Message, ...]:

@@ -15,24 +15,16 @@ from event_processor.domain.entities import Availability
 from event_processor.domain.events import Event
 from event_processor.domain.guards import Looked
 from event_processor.domain.memos import Alive, Awaited, Entry, Hold, Seen, key_of
-from event_processor.domain.outcome import Check, Evaluation, Outcome
-from event_processor.domain.registry import Registry
-from event_processor.domain.rulebook import CompiledRule, Rulebook
+from event_processor.domain.outcome import Check, Evaluation
+from event_processor.domain.rulebook import CompiledRule
 from event_processor.domain.rules import Trigger
-from event_processor.domain.state import SHARED, HubState
+from event_processor.domain.state import SHARED
 from event_processor.domain.turn import MOST_CHAINED, Turn
 
-__all__ = ["MOST_KNOWN", "decide_event", "drain", "forget_entity", "happen", "hold_is_over", "take_availability", "take_event"]
+__all__ = ["MOST_KNOWN", "drain", "forget_entity", "happen", "hold_is_over", "take_availability", "take_event"]
 
 MOST_KNOWN = 100_000
 """Entities whose values are kept. Names come from outside, so there has to be an end to it."""
-
-
-def decide_event(event: Event, state: HubState, now: float, book: Rulebook, registry: Registry, cause: str) -> Outcome:
-    """Say what an event sets off at ``now``. Changes nothing, and gives the same for the same, ids included."""
-    turn = Turn(book, state, registry, now, cause)
-    take_event(turn, event)
-    return turn.outcome()
 
 
 def take_event(turn: Turn, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""The registry: which devices there are, which entities they have, in which rooms and groups.
+"""The registry: which devices there are, which entities they have, and in which rooms.
 
 A ``Registry`` is owned by one thread. ``apply`` takes what a message told (``Found``) and returns what is different now, in
 the form in which the store keeps it; ``restore`` takes the stored values back at start, so that names, rooms and keys are
@@ -7,7 +7,7 @@ known before the first device speaks. Applying the same ``Found`` twice changes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -60,11 +60,6 @@ class Registry:
         """The entity with this key."""
         return self._entities.get(key)
 
-    def device_of(self, key: str) -> DeviceInfo | None:
-        """The device that has the entity with this key."""
-        entity = self._entities.get(key)
-        return None if entity is None else self._devices.get(entity.device)
-
     def keys_of(self, device: str) -> tuple[str, ...]:
         """The keys of a device's entities: whose values are unknown when it goes silent."""
         return self._of_device.get(device, ())
@@ -80,21 +75,6 @@ class Registry:
             return ""
         device = self._devices.get(entity.device)
         return entity.room or ("" if device is None else device.room)
-
-    def rooms(self) -> tuple[str, ...]:
-        """All rooms, in alphabetical order."""
-        rooms = {entity.room for entity in self._entities.values()} | {device.room for device in self._devices.values()}
-        return tuple(sorted(rooms - {""}))
-
-    def in_room(self, room: str) -> Iterator[Entity]:
-        """The entities of a room; upper and lower case are the same."""
-        wanted = room.casefold()
-        return (entity for key, entity in self._entities.items() if self.room_of(key).casefold() == wanted)
-
-    def of_type(self, type: str) -> Iterator[Entity]:
-        """The entities of a type such as "door"; upper and lower case are the same."""
-        wanted = type.casefold()
-        return (entity for entity in self._entities.values() if entity.type.casefold() == wanted)
 
     # -------------------------------------------------------------------------------------------------------- changing
 

@@ -148,7 +148,7 @@ class ImageSweep:
                     self._next_look = now + DAY
                     self._files = iter(self.folder.folder.rglob("*"))
                     return True
-                self._left(connection, file, now)
+                self._clear(connection, file, now)
         except FileNotFoundError:  # a folder went while it was looked through
             self._files = iter(())
             return False
@@ -158,21 +158,15 @@ class ImageSweep:
             return False
         return True
 
-    def orphans(self, connection: Connection, now: float) -> int:
-        """Delete files that no entry names and that are older than a day; how many. Reads the whole folder."""
-        return sum(self._left(connection, file, now) for file in self.folder.folder.rglob("*"))
-
-    def _left(self, connection: Connection, file: Path, now: float) -> bool:
+    def _clear(self, connection: Connection, file: Path, now: float) -> None:
         """Delete a file that is a leftover."""
         try:
             if not file.is_file() or file.stat().st_mtime > now - ORPHAN_AGE:
-                return False
+                return
         except FileNotFoundError:
-            return False
+            return
         name = file.relative_to(self.folder.folder).as_posix()
         if not (is_name(name) or file.name.startswith(".new-")):
-            return False
-        if connection.execute(select(t.images.c.id).where(t.images.c.name == name)).first() is not None:
-            return False
-        file.unlink(missing_ok=True)
-        return True
+            return
+        if connection.execute(select(t.images.c.id).where(t.images.c.name == name)).first() is None:
+            file.unlink(missing_ok=True)

@@ -227,7 +227,3 @@ class HubContext:
     def _stored(self, outcomes: list[Outcome]) -> None:
         self.mirror.tell(outcomes)
         self.live.tell(outcomes)
-
-
-def _answer(outcome: Outcome) -> Evaluation | None:
-    return next((evaluation for evaluation in outcome.evaluations if evaluation.rule == ""), None)

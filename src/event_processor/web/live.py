@@ -156,11 +156,6 @@ class Live:
             future.cancel()
         self._awaited.clear()
 
-    @property
-    def followers(self) -> int:
-        """How many follow at the moment."""
-        return len(self._feeds)
-
     def follow(self, *topics: Topic) -> Feed:
         """Follow what happens: outcomes where nothing else is asked for."""
         return Feed(self, frozenset(topics or ("outcomes",)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import select
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -174,8 +173,3 @@ class Loop:
         deferred, self._deferred = self._deferred, {}
         for call in deferred:
             call()
-
-
-def ready_error(mask: int) -> bool:
-    """Whether a ready mask reports an error or a hang-up on a plain descriptor."""
-    return bool(mask & (ERROR | select.POLLHUP))

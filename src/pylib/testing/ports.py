@@ -12,7 +12,6 @@ import random
 import select
 import socket
 import threading
-import time
 from contextlib import closing, suppress
 
 LOOPBACK = "127.0.0.1"
@@ -97,11 +96,6 @@ def pause_unless_gone(pid: int | None, seconds: float) -> None:
         select.select([descriptor], [], [], max(seconds, 0.0))
     finally:
         os.close(descriptor)
-
-
-def deadline_after(seconds: float) -> float:
-    """Return the ``time.monotonic()`` value ``seconds`` from now."""
-    return time.monotonic() + seconds
 
 
 def private_host() -> str:

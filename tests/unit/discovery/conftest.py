@@ -7,7 +7,7 @@ import json
 import pytest
 
 from event_processor.discovery.discovery import Discovery
-from event_processor.domain.entities import Entity, Found
+from event_processor.domain.entities import DeviceInfo, Entity, Found
 from event_processor.domain.events import Event
 from event_processor.domain.fields import Scalar
 
@@ -39,6 +39,12 @@ class House:
         entity = self.discovery.registry.entity(key)
         assert entity is not None, sorted(self.discovery.registry.entities)
         return entity
+
+    def device_of(self, key: str) -> DeviceInfo:
+        """The device that has the entity with this key."""
+        device = self.discovery.registry.device(self.entity(key).device)
+        assert device is not None
+        return device
 
     @property
     def keys(self) -> set[str]:

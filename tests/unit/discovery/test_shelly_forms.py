@@ -112,7 +112,6 @@ def test_what_a_first_device_announced_before_its_first_report_is_remembered(hou
     house.fine("shellies/announce", told)
     assert house.discovery.registry.devices == {}
     first(house, "shelly1-0A0B0C", relay__0="off")
-    info = house.discovery.registry.device_of("shelly1-0A0B0C Relay 0")
-    assert info is not None
+    info = house.device_of("shelly1-0A0B0C Relay 0")
     assert (info.model, info.software, info.aliases) == ("SHSW-1", "2023-x", ("mac:f0f1f20a0b0c",))
     assert "JSON" in house.says("shellies/announce", "{").problems[0]

@@ -78,8 +78,7 @@ def test_a_plug_appears_with_relay_and_energy(house: House) -> None:
     assert (power.unit, power.type, power.role) == ("W", "power", "input")
     assert house.entity("Kitchen plug DS18B20 Temperature").unit == "°C"
     assert found.devices == ()
-    info = house.discovery.registry.device_of("Kitchen plug")
-    assert info is not None
+    info = house.device_of("Kitchen plug")
     assert (info.manufacturer, info.model, info.software) == ("Tasmota", "Gosund SP1", "13.4.0")
 
 

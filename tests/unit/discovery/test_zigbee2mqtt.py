@@ -73,8 +73,7 @@ def test_a_door_sensor_appears_with_names_units_and_maker(house: House) -> None:
     assert (contact.type, contact.role, contact.command) == ("door", "input", None)
     assert (battery.unit, battery.type, battery.category) == ("%", "battery", "diagnostic")
     assert not house.entity("Front door Linkquality").enabled
-    info = house.discovery.registry.device_of("Front door Door")
-    assert info is not None
+    info = house.device_of("Front door Door")
     assert (info.name, info.manufacturer, info.model) == ("Front door", "Aqara", "Door sensor")
     assert info.via == "zigbee2mqtt_bridge_0x00124b0024c1a2b3"
 
@@ -305,8 +304,7 @@ def test_a_renamed_device_keeps_its_keys(house: House) -> None:
     door(house)
     door(house, "Main entrance")
     assert house.keys == {"Front door Door", "Front door Battery", "Front door Linkquality"}
-    info = house.discovery.registry.device_of("Front door Door")
-    assert info is not None
+    info = house.device_of("Front door Door")
     assert info.name == "Main entrance"
     assert values(house.fine("zigbee2mqtt/Main entrance", {"contact": False})) == {"Front door Door": ("on", True)}
     assert house.says("zigbee2mqtt/Front door", {"contact": False}).events == ()

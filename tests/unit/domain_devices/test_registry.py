@@ -27,15 +27,12 @@ def filled() -> Registry:
     return registry
 
 
-def test_devices_entities_rooms_and_types_are_found() -> None:
+def test_devices_entities_and_rooms_are_found() -> None:
     registry = filled()
-    assert registry.device_of("Plug power") == PLUG
+    assert registry.device("plug") == PLUG
     assert registry.entities_of("plug") == (RELAY, POWER)
     assert registry.keys_of("nobody") == ()
     assert (registry.room_of("Plug"), registry.room_of("Plug power"), registry.room_of("nobody")) == ("Kitchen", "Cellar", "")
-    assert registry.rooms() == ("Cellar", "Kitchen")
-    assert [entity.key for entity in registry.in_room("kitchen")] == ["Plug"]
-    assert [entity.key for entity in registry.of_type("POWER")] == ["Plug power"]
 
 
 def test_only_what_is_different_is_a_change() -> None:

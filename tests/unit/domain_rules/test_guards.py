@@ -7,9 +7,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from event_processor.domain.deciding import decide_event
+from event_processor.domain.deciding import take_event
 from event_processor.domain.entities import DeviceInfo, Entity
 from event_processor.domain.events import Event
+from event_processor.domain.outcome import Outcome
+from event_processor.domain.turn import Turn
 from tests.unit.domain_rules.kit import START, House, sent, verdict
 
 SIREN = """
@@ -249,11 +251,16 @@ def test_deciding_is_pure_and_gives_the_same_ids_again() -> None:
     home = house("latch = {seconds = 10}\ncount = {times = 1, within_s = 5}")
     event = Event(device="Front Door", kind="input", active=True, created_at=START, source="mqtt", topic="x")
     engine = home.engine
-    first = decide_event(event, engine.state, START, engine.book, engine.registry, "cause")
-    second = decide_event(event, engine.state, START, engine.book, engine.registry, "cause")
+
+    def decided(cause: str) -> Outcome:
+        turn = Turn(engine.book, engine.state, engine.registry, START, cause)
+        take_event(turn, event)
+        return turn.outcome()
+
+    first, second = decided("cause"), decided("cause")
     assert first == second == engine.take(event, "cause", START)
     assert first.steps[0].id == second.steps[0].id
-    assert not decide_event(event, engine.state, START, engine.book, engine.registry, "another").steps
+    assert not decided("another").steps
 
 
 def test_a_device_that_reports_another_type_meets_the_rules_of_that_type() -> None:

@@ -10,7 +10,7 @@ import msgspec
 from event_processor.commands.opening import reader
 from event_processor.commands.output import clock, print_json, print_table
 from event_processor.domain.schedule_file import ScheduleSpec
-from event_processor.domain.schedule_times import Place, next_after
+from event_processor.domain.schedule_times import next_after
 from event_processor.domain.schedule_words import spec_of
 from event_processor.domain.schedules import Schedule, ScheduleState
 from event_processor.settings import HubSettings, all_schedules, load, read_schedules
@@ -34,11 +34,11 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 def run(options: argparse.Namespace) -> int:
     """List them, one a line."""
     settings, now = load(app_config), time.time()
-    states = _states(settings)
-    own = {spec.id for spec in read_schedules(settings).schedule}
+    states, file = _states(settings), read_schedules(settings)
+    own = {spec.id for spec in file.schedule}
     found = [
         _listed(schedule, states.get(schedule.id), settings, now, schedule.id in own)
-        for schedule in all_schedules(settings, read_schedules(settings), now)
+        for schedule in all_schedules(settings, file, now)
     ]
     if options.json:
         print_json(found)
@@ -56,14 +56,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _listed(schedule: Schedule, state: ScheduleState | None, settings: HubSettings, now: float, own: bool) -> Listed:
-    on = schedule.enabled if state is None or state.enabled is None else state.enabled
-    house: Place = settings.house.place
-    place = msgspec.structs.replace(house, zone=schedule.zone) if schedule.zone else house
+    on = schedule.is_on(state)
     return Listed(
         id=schedule.id,
         name=schedule.name,
         on=on,
-        next=next_after(schedule.when, now, place) if on else None,
+        next=next_after(schedule.when, now, schedule.place(settings.house.place)) if on else None,
         file=(settings.schedules_path if own else app_config.path).name,
         schedule=spec_of(schedule),
     )

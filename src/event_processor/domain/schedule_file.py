@@ -146,9 +146,8 @@ def check_spec(spec: ScheduleSpec) -> list[Problem]:
 
 def place_problems(schedule: Schedule, house: Place, now: float) -> list[Problem]:
     """What is wrong with a schedule at this house: the sun is asked for, and nobody knows where the house is."""
-    where = msgspec.structs.replace(house, zone=schedule.zone) if schedule.zone else house
     try:
-        next_after(schedule.when, now, where)
+        next_after(schedule.when, now, schedule.place(house))
     except PylibError as error:
         field, colon, text = str(error).partition(": ")
         return [_error(schedule.id, field if colon and field in ("sun", "zone") else "", text if colon else str(error))]
@@ -182,7 +181,7 @@ def compile_schedules(
     own = tuple(map(make, file.schedule))
     taken = {schedule.id.lower(): schedule for schedule in conf}
     problems = [
-        _error(schedule.id, "id", f"app.conf has [schedule:{_name(taken, schedule)}] too: give one another id")
+        _error(schedule.id, "id", f"app.conf has [schedule:{taken[schedule.id.lower()].title}] too: give one another id")
         for schedule in own
         if schedule.id.lower() in taken
     ]
@@ -193,11 +192,6 @@ def compile_schedules(
     if wrong:
         raise ConfigError("\n".join(wrong))
     return (*conf, *own)
-
-
-def _name(taken: dict[str, Schedule], schedule: Schedule) -> str:
-    there = taken[schedule.id.lower()]
-    return there.name or there.id
 
 
 def export(file: ScheduleFile) -> str:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from event_processor.domain.windows import DAYS
 from pylib.errors import ConfigError, DependencyError
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ __all__ = [
 ]  # fmt: skip
 
 EVERY_DAY: Final = frozenset(range(7))
-_DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK: Final = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", re.ASCII)
 _SUN: Final = re.compile(r"(sunrise|sunset|dawn|dusk)\s*(?:([+-])\s*(\d{1,2}:\d{2}(?::\d{2})?))?", re.ASCII | re.IGNORECASE)
 
@@ -93,10 +93,10 @@ def read_days(written: str) -> frozenset[int]:
     found: set[int] = set()
     for part in filter(None, (part.strip().lower() for part in written.split(","))):
         first, dash, last = (word.strip() for word in part.partition("-"))
-        if first not in _DAYS or (dash and last not in _DAYS):
+        if first not in DAYS or (dash and last not in DAYS):
             raise ConfigError(f"days: {part!r} is no day of the week; write mon-fri, or sat, sun")
-        start = _DAYS.index(first)
-        length = (_DAYS.index(last) - start) % 7 if dash else 0
+        start = DAYS.index(first)
+        length = (DAYS.index(last) - start) % 7 if dash else 0
         found.update((start + n) % 7 for n in range(length + 1))  # fri-mon goes over the week's end
     return frozenset(found) or EVERY_DAY
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from event_processor.domain.schedule_file import ScheduleSpec
 from event_processor.domain.schedule_times import EVERY_DAY, Cron, Daily
 from event_processor.domain.schedules import Schedule, Task
+from event_processor.domain.windows import DAYS
 
 __all__ = ["clock_text", "days_text", "spec_of", "task_text"]
-
-_DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def spec_of(schedule: Schedule) -> ScheduleSpec:
@@ -57,5 +54,5 @@ def days_text(days: frozenset[int]) -> str:
         last = day
         while last + 1 in days:
             last += 1
-        parts.append(_DAYS[day] if last == day else f"{_DAYS[day]}{'-' if last > day + 1 else ', '}{_DAYS[last]}")
+        parts.append(DAYS[day] if last == day else f"{DAYS[day]}{'-' if last > day + 1 else ', '}{DAYS[last]}")
     return ", ".join(parts)

@@ -72,6 +72,19 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     missed: Missed = "skip"
     zone: str = ""
 
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.name or self.id
+
+    def is_on(self, state: ScheduleState | None) -> bool:
+        """Whether it is on: as it is written, unless somebody has switched it."""
+        return self.enabled if state is None or state.enabled is None else state.enabled
+
+    def place(self, house: Place) -> Place:
+        """Where, and in which zone, it is due."""
+        return msgspec.structs.replace(house, zone=self.zone) if self.zone else house
+
 
 class ScheduleState(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered of a schedule: up to which instant its times were dealt with, by which definition, and whether it
@@ -185,8 +198,7 @@ class Timetable:
 
     def enabled(self, schedule: str) -> bool:
         """Whether it is on: as it is written, unless somebody has switched it. Raises KeyError."""
-        state = self._states.get(schedule)
-        return self._schedules[schedule].enabled if state is None or state.enabled is None else state.enabled
+        return self._schedules[schedule].is_on(self._states.get(schedule))
 
     def named(self, pattern: str) -> tuple[str, ...]:
         """The ids of those whose id or name is meant; ``*`` and ``?`` stand for others, and case does not matter."""
@@ -309,7 +321,7 @@ class Timetable:
         if not dropped and not more:
             return [*kept, *on_time], ""
         count = f"{'more than ' if more else ''}{max(dropped, 1)}"
-        note = f"{schedule.name or schedule.id}: {count} of its times passed unnoticed, not made up for ({schedule.missed})"
+        note = f"{schedule.title}: {count} of its times passed unnoticed, not made up for ({schedule.missed})"
         return [*kept, *on_time], note
 
     def _passed(self, schedule: Schedule, after: float, now: float) -> tuple[list[float], bool]:
@@ -330,7 +342,7 @@ class Timetable:
 
     def _fired(self, schedule: Schedule, due_at: float, now: float) -> ScheduleFired:
         caught_up = now - due_at > LATE_S
-        name = schedule.name or schedule.id
+        name = schedule.title
         late = f", {now - due_at:.0f} s late: it is made up for" if caught_up else ""
         return ScheduleFired(
             schedule=schedule.id,
@@ -363,5 +375,4 @@ class Timetable:
                 heapq.heappush(self._heap, (at, schedule.id))
 
     def _next_after(self, schedule: Schedule, after: float) -> float | None:
-        place = msgspec.structs.replace(self._place, zone=schedule.zone) if schedule.zone else self._place
-        return next_after(schedule.when, after, place)
+        return next_after(schedule.when, after, schedule.place(self._place))

@@ -92,8 +92,8 @@ class Schedules:
         problems = check_spec(spec)
         taken = self._conf.get(spec.id.lower())
         if taken is not None:
-            name = taken.schedule.name or taken.schedule.id
-            problems.append(Problem(schedule=spec.id, field="id", message=f"app.conf has [schedule:{name}]: choose another"))
+            text = f"app.conf has [schedule:{taken.schedule.title}]: choose another"
+            problems.append(Problem(schedule=spec.id, field="id", message=text))
         others = [each.id for each in file.schedule if each.id.lower() == spec.id.lower()]
         if others and (new or others != [spec.id]):
             problems.append(Problem(schedule=spec.id, field="id", message=f"there is a schedule {others[0]} already"))

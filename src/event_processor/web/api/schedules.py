@@ -17,7 +17,7 @@ from event_processor.web.problems import ProblemError, Wrong
 from event_processor.web.schedulefile import Shown
 from pylib.errors import PylibError
 
-__all__ = ["NEXT", "OPERATIONS", "check_schedule", "coming", "is_on", "last_times"]
+__all__ = ["NEXT", "OPERATIONS", "check_schedule", "coming", "last_times"]
 
 NEXT: Final = 5
 """Times of a schedule that are said in advance."""
@@ -64,19 +64,10 @@ class ById(msgspec.Struct, frozen=True):
 
 def coming(context: HubContext, schedule: Schedule, count: int = 1) -> tuple[float, ...]:
     """When a schedule is due next, whether it is on or not."""
-    place = context.settings.house.place
-    if schedule.zone:
-        place = msgspec.structs.replace(place, zone=schedule.zone)
     try:
-        return next_times(schedule.when, context.now(), place, count)
+        return next_times(schedule.when, context.now(), schedule.place(context.settings.house.place), count)
     except PylibError:  # the sun, where nobody knows where the house is: said at the start
         return ()
-
-
-def is_on(schedule: Schedule, states: Mapping[str, ScheduleState]) -> bool:
-    """Whether it is on: as it is written, unless somebody has switched it."""
-    state = states.get(schedule.id)
-    return schedule.enabled if state is None or state.enabled is None else state.enabled
 
 
 def last_times(context: HubContext) -> dict[str, tuple[float, str]]:
@@ -115,10 +106,10 @@ def _out(
     context: HubContext, shown: Shown, states: Mapping[str, ScheduleState], last: Mapping[str, tuple[float, str]]
 ) -> ScheduleOut:
     found = shown.schedule
-    on = is_on(found, states)
+    on = found.is_on(states.get(found.id))
     return ScheduleOut(
         id=found.id,
-        name=found.name or found.id,
+        name=found.title,
         on=on,
         next=next(iter(coming(context, found)), None) if on else None,
         last=last[found.id][0] if found.id in last else None,

@@ -12,7 +12,7 @@ from event_processor.domain.schedule_file import Problem
 from event_processor.domain.schedule_times import Cron, Daily, When
 from event_processor.domain.schedule_words import clock_text
 from event_processor.domain.schedules import Task
-from event_processor.web.api.schedules import check_schedule, coming, is_on, last_times
+from event_processor.web.api.schedules import check_schedule, coming, last_times
 from event_processor.web.auth import context_of, require
 from event_processor.web.auth.current import record, unrecorded
 from event_processor.web.context import HubContext
@@ -40,11 +40,11 @@ def _shown(context: HubContext) -> list[dict[str, object]]:
     shown: list[dict[str, object]] = []
     for each in context.schedules.shown():
         schedule = each.schedule
-        on = is_on(schedule, states)
+        on = schedule.is_on(states.get(schedule.id))
         shown.append(
             {
                 "id": schedule.id,
-                "title": schedule.name or schedule.id,
+                "title": schedule.title,
                 "on": on,
                 "when": _when(schedule.when) + (f", {schedule.zone}" if schedule.zone else ""),
                 "tasks": [_task(task) for task in schedule.tasks],

@@ -181,6 +181,8 @@ def _notify(turn: Turn, compiled: CompiledRule, run: Run, index: int, action: No
         }
         if camera:
             body["camera"] = camera
+        if action.urgent:
+            body["urgent"] = True
         turn.steps.append(
             Step(
                 id=digest(run.id, index, number),

@@ -111,12 +111,14 @@ class DeviceCommand(_Part, frozen=True, kw_only=True, omit_defaults=True, tag_fi
 
 class Notify(_Part, frozen=True, kw_only=True, omit_defaults=True, tag_field="do", tag="notify"):
     """Tell people. ``{device}``, ``{value}``, ``{label}``, ``{rule}``, ``{mode}`` and ``{time}`` are filled in; ``image``
-    attaches a picture: true is the event's own or else the latest of its device's camera, a text is the key of a camera."""
+    attaches a picture: true is the event's own or else the latest of its device's camera, a text is the key of a camera.
+    ``urgent`` does not wait for the end of a target's quiet time."""
 
     to: tuple[str, ...] = ("default",)
     title: str = "{rule}"
     text: str = "{device}: {value}"
     image: bool | str = False
+    urgent: bool = False
 
 
 class SetMode(_Part, frozen=True, kw_only=True, omit_defaults=True, tag_field="do", tag="mode"):

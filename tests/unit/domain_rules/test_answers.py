@@ -18,6 +18,7 @@ from event_processor.domain.policy import MeterLimits, Policy
 from event_processor.domain.replay import replay
 from event_processor.domain.rule_checks import check_rule
 from event_processor.domain.rulebook import Rulebook, compile_rules
+from event_processor.notify.notes import read_step
 from tests.unit.domain_rules.kit import START, House, rules_of, sent, verdict
 from tests.unit.first_decision import decide
 
@@ -104,6 +105,11 @@ def test_links_and_meters_as_rules_send_what_they_always_sent(events: list[Event
                 )  # fmt: skip
             else:
                 assert step.address == action.routing_key
+
+
+def test_what_a_rule_marks_as_urgent_does_not_wait_for_the_end_of_the_quiet_time() -> None:
+    rule = '[[rule]]\nid = "smoke"\ntrigger = {device = "Attic"}\naction = [{do = "notify", urgent = true}, {do = "notify"}]'
+    assert [read_step(step).urgent for step in House(rule).hear("Attic").steps] == [True, False]
 
 
 def test_an_output_that_cannot_be_set_off_does_not_stop_the_others() -> None:

@@ -82,6 +82,7 @@ class Hub:
         self.settings = settings
         self.ready = threading.Event()
         self._missing = {"MQTT", "RabbitMQ"}
+        self._arriving = threading.Lock()  # the connections' threads: one of them is the last
         rabbit_addresses, mqtt_addresses = addresses(settings)  # what is wrong with them is said before anything is opened
         house, folder = settings.house, state_folder(application="event-processor")
         self.writer = StoreWriter(
@@ -175,9 +176,12 @@ class Hub:
 
     def _arrived(self, who: str) -> None:
         """A connection is up. Called on the connection's thread, also when it came back."""
-        self._missing.discard(who)
-        if not self._missing and not self.ready.is_set():
-            self.ready.set()
+        with self._arriving:
+            self._missing.discard(who)
+            last = not self._missing and not self.ready.is_set()
+            if last:
+                self.ready.set()
+        if last:
             self.processor.listening()
             log.info("The event processor is ready: it listens to MQTT and RabbitMQ.")
 

@@ -78,6 +78,7 @@ def test_no_representation_shows_a_password(tmp_path: Path) -> None:
         (("", "[hub]\nmax_event_age_s = soon\n"), "hub", "max_event_age_s", "soon"),
         (("", "[hub]\nmax_event_age = 3\n"), "hub", "max_event_age", "not an option"),
         (("", "[hub]\ncontrol_expiry_s = 0\n"), "hub", "control_expiry_s", "greater than 0"),
+        (("", "[hub]\nkeep_mib = inf\n"), "hub", "keep_mib", "finite number"),
         (("", "[links]\nDoor = a b\n"), "links", "Door", "'a b' is no output"),
         (("", "[type_links]\nmotion =\n"), "type_links", "motion", "at least one output"),
         (("", "[output:lamp]\npayload = ON\n"), "output:lamp", "topic", "needs the MQTT topic"),

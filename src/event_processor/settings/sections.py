@@ -100,7 +100,7 @@ class House(Timing):
     discovery_prefix: str = Field(default="homeassistant", pattern=r"^[\w/-]{1,100}$")
     group: str = Field(default="", pattern=r"^[\w.-]{0,100}$")
     keep_days: float = Field(default=90.0, gt=0)
-    keep_mib: float = Field(default=2048.0, gt=1)
+    keep_mib: float = Field(default=2048.0, gt=1, allow_inf_nan=False)
     keep_audit_days: float = Field(default=400.0, gt=0)
     keep_picture_days: float = Field(default=30.0, ge=0, allow_inf_nan=False)
     keep_picture_mib: float = Field(default=2048.0, ge=0, allow_inf_nan=False)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import time
 
 import msgspec
 from sqlalchemy import select
 
-from event_processor.commands.opening import ask_hubs, existing_store, house, reader
+from event_processor.commands.opening import ask_hubs, existing_store, house, reader, user
 from event_processor.commands.output import clock, print_json, print_table
 from event_processor.store import tables as t
 from event_processor.store.database import Database
@@ -38,35 +37,38 @@ def run(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     home = house()
     opened = reader(home)
-    with opened.connect() as connection:
-        found = [
-            Listed(
-                name=row.name,
-                role=row.role,
-                disabled=bool(row.disabled),
-                second_factor=row.totp_secret is not None,
-                last_login_at=row.last_login_at,
-            )
-            for row in connection.execute(select(t.users).order_by(t.users.c.name))
-        ]
-    opened.close()
+    try:
+        with opened.connect() as connection:
+            rows = connection.execute(select(t.users).order_by(t.users.c.name)).all()
+    finally:
+        opened.close()
+    found = [
+        Listed(
+            name=row.name,
+            role=row.role,
+            disabled=bool(row.disabled),
+            second_factor=row.totp_secret is not None,
+            last_login_at=row.last_login_at,
+        )
+        for row in rows
+    ]
     if options.json:
         print_json(found)
         return 0
-    rows = [
+    lines = [
         (
             one.name, one.role, "no" if one.disabled else "yes", "yes" if one.second_factor else "no",
             "never" if one.last_login_at is None else clock(one.last_login_at, home.zone),
         )
         for one in found
     ]  # fmt: skip
-    print_table(("name", "role", "may log in", "second factor", "last login"), rows)
+    print_table(("name", "role", "may log in", "second factor", "last login"), lines)
     return 0
 
 
 def _reset(options: argparse.Namespace) -> int:
     """By the hub that runs, else in the store itself, which then is nobody else's."""
-    who = f"{_user()} (command line)"
+    who = f"{user()} (command line)"
     answers = ask_hubs({"ask": "reset_second_factor", "name": options.name, "who": who})
     had = bool(answers[0]["had"]) if answers else _in_store(options.name, who)
     if options.json:
@@ -94,10 +96,3 @@ def _in_store(name: str, who: str) -> bool:
     if had is None:
         raise ConfigError(f"There is no account {name}: event-processor accounts list names them.")
     return had
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "somebody"

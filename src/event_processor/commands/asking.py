@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 
 import msgspec
 
-from event_processor.commands.opening import ask_hubs
+from event_processor.commands.opening import ask_hubs, user
 from event_processor.commands.output import print_json
 from pylib.errors import ConfigError
 
@@ -21,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
         done = True
         texts = [_goes_on(answer) for answer in answers]
     else:
-        request = {"ask": "request", "what": options.what, "about": options.about, "value": _value(options), "who": _who()}
+        request = {"ask": "request", "what": options.what, "about": options.about, "value": _value(options), "who": user()}
         answers = ask_hubs(request)
         done = all(answer["done"] for answer in answers)
         texts = [str(answer["text"]) for answer in answers]
@@ -51,10 +50,3 @@ def _value(options: argparse.Namespace) -> object:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
         return text
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "Somebody at the command line"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import time
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -23,6 +24,7 @@ from pylib.observe.control import ask, running
 
 __all__ = [
     "ask_hubs", "existing_store", "house", "moment", "read_file", "reader", "rules_of", "settings_if_any", "span", "store",
+    "user",
 ]  # fmt: skip
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -87,6 +89,14 @@ def moment(text: str, zone: tzinfo) -> float:
         return time.time() - span(text)
     at = datetime.fromisoformat(text)
     return (at if at.tzinfo is not None else at.replace(tzinfo=zone)).timestamp()
+
+
+def user() -> str:
+    """Who is at the command line, for the audit and for explanations."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "Somebody at the command line"
 
 
 def ask_hubs(request: dict[str, object]) -> list[dict[str, object]]:

@@ -112,7 +112,8 @@ class Live:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inbox: deque[Outcome] = deque(maxlen=MOST_WAITING)
         self._posted = False
-        self._lost = False
+        # How many were lost: counted by the writer's thread alone; and how many of them the pages have been told of.
+        self._lost = self._lost_told = 0
         self._feeds: set[Feed] = set()
         self._awaited: dict[str, asyncio.Future[Outcome]] = {}
         self._bundle: list[Outcome] = []
@@ -127,8 +128,7 @@ class Live:
         loop = self._loop
         if loop is None or not (self._feeds or self._awaited):
             return
-        if len(self._inbox) + len(outcomes) > MOST_WAITING:
-            self._lost = True
+        self._lost += max(0, len(self._inbox) + len(outcomes) - MOST_WAITING)
         self._inbox.extend(outcomes)
         if not self._posted:
             self._posted = True
@@ -192,7 +192,7 @@ class Live:
             if outcome.event is not None or outcome.evaluations or outcome.changes:
                 self._bundle.append(outcome)
         loop = self._loop
-        if loop is None or self._flushing is not None or not (self._bundle or self._lost):
+        if loop is None or self._flushing is not None or not (self._bundle or self._lost != self._lost_told):
             return
         wait = self._sent_at + PACE - loop.time()
         if wait <= 0:
@@ -206,8 +206,9 @@ class Live:
         if loop is None:
             return
         self._sent_at = loop.time()
-        news = News(tuple(self._bundle), lost=self._lost)
-        self._bundle, self._lost = [], False
+        lost = self._lost
+        news = News(tuple(self._bundle), lost=lost != self._lost_told)
+        self._bundle, self._lost_told = [], lost
         self._spread("outcomes", news)
 
     def _tick(self) -> None:

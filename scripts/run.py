@@ -31,6 +31,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+# E402: they are found once the path above is set.
 from event_processor.publish import dashboard_of, line_to_type, port_for  # noqa: E402
 from pylib.brokers.addresses import parse_addresses  # noqa: E402
 from pylib.config import AppConfig  # noqa: E402

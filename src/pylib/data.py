@@ -221,7 +221,7 @@ def _plain(value: Plain, max_depth: int) -> Plain:
     for _ in range(max_depth):
         below: list[Plain] = []
         for item in level:
-            kind = type(item)
+            kind = type(item)  # quicker than isinstance, but no type checker narrows by it
             if kind is dict:
                 _text_keys(item)  # type: ignore[arg-type]
                 below.extend(item.values())  # type: ignore[union-attr]

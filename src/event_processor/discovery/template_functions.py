@@ -164,6 +164,7 @@ def _timestamp_utc(value: Any, default: Any = _NONE) -> Any:
 
 
 def _strptime(value: str, form: str, default: Any = _NONE) -> Any:
+    # Without a zone where the text has none: that is what Home Assistant gives.
     return _number(lambda given: datetime.strptime(str(given)[:200], form[:100]), value, default)  # noqa: DTZ007
 
 

@@ -115,6 +115,7 @@ def _deliver(target: Target, message: Message) -> bool:
     if message.pictures and service.attachment_support:
         attachments = AppriseAttachment(asset=asset)
         for picture in message.pictures:
+            # Apprise leaves it untyped.
             memory = AttachMemory(content=picture.data, name=picture.name, mimetype=picture.type)  # type: ignore[no-untyped-call]
             attachments.add(memory)
     return bool(service.notify(body=message.text or message.title, title=message.title, attach=attachments))
@@ -138,8 +139,8 @@ def _listen_to_answers() -> None:
             heard.append(response)
         return response
 
-    send._notes_answers = True  # type: ignore[attr-defined]
-    requests.Session.send = send  # type: ignore[method-assign]
+    send._notes_answers = True  # type: ignore[attr-defined]  # a mark on a function
+    requests.Session.send = send  # type: ignore[method-assign]  # on purpose: see above
 
 
 def _pause(response: Response) -> float | None:

@@ -15,6 +15,6 @@ Needs the extra ``hub``; PostgreSQL needs ``postgresql`` as well.
 from __future__ import annotations
 
 try:
-    import sqlalchemy as _sqlalchemy  # noqa: F401
+    import sqlalchemy as _sqlalchemy  # noqa: F401  # only whether it is there
 except ModuleNotFoundError:
     raise ModuleNotFoundError("The hub's store needs SQLAlchemy: pip install 'pylib-automation[hub]'") from None

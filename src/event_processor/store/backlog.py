@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -79,7 +80,7 @@ class Backlog:
             rows = self._outcomes[0]
             # What a meter's reading adds is stored together with its outcome, or not at all.
             mine = [each for each in self._records if isinstance(each, MeterRecord) and each.cause == rows.outcome.cause]
-            written = _taken(repr(rows.outcome.cause), lambda: batches.write([rows], records=mine, now=now()))  # noqa: B023
+            written = _taken(repr(rows.outcome.cause), partial(batches.write, [rows], records=mine, now=now()))
             self._outcomes.popleft()
             for each in mine:
                 self._records.remove(each)
@@ -90,13 +91,13 @@ class Backlog:
                 self._write_changes(batches, now)
         waiting = {rows.outcome.cause for rows in self._outcomes}
         for record in [each for each in self._records if not isinstance(each, MeterRecord) or each.cause not in waiting]:
-            _taken(type(record).__name__, lambda: batches.write([], records=[record], now=now()))  # noqa: B023
+            _taken(type(record).__name__, partial(batches.write, [], records=[record], now=now()))
             self._records.remove(record)
 
     def _write_changes(self, batches: BatchWriter, now: Callable[[], float]) -> None:
         for key, value in list(self._changes.items()):
             change: Mapping[tuple[Scope, str], str | None] = {key: value}
-            _taken(f"the state of {key[1]!r}", lambda: batches.write([], changes=change, now=now()))  # noqa: B023
+            _taken(f"the state of {key[1]!r}", partial(batches.write, [], changes=change, now=now()))
             del self._changes[key]
 
 

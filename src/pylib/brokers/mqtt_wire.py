@@ -140,7 +140,7 @@ class MqttStream(BufferedSocket):
         if self._version_5:
             if data[at]:
                 properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it untyped
-                at += properties.unpack(data[at:end])[1]  # type: ignore[no-untyped-call]
+                at += properties.unpack(data[at:end])[1]  # type: ignore[no-untyped-call]  # the same
             else:
                 at += 1
         if at > end:

@@ -248,7 +248,7 @@ class AppConfig:
         path = self.path
         parser = configparser.RawConfigParser()
         # Options keep their spelling, since some are topics; look-ups still ignore case, see _spelling().
-        parser.optionxform = str  # type: ignore[assignment,method-assign]
+        parser.optionxform = str  # type: ignore[assignment,method-assign]  # as its documentation has it
         try:
             text = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:

@@ -154,7 +154,7 @@ class LetterTable:
         last, waiting, waiting_bytes = connection.execute("SELECT last, waiting, waiting_bytes FROM totals").fetchone()
         rows = [_row(letter, last + n, parked_at) for n, letter in enumerate(letters, 1)]
         if parked_at is None:
-            size = waiting_bytes + sum(int(row[1]) for row in rows)  # type: ignore[call-overload]
+            size = waiting_bytes + sum(int(row[1]) for row in rows)  # type: ignore[call-overload]  # its size
             if waiting + len(rows) > self.limits.waiting_letters or size > self.limits.waiting_bytes:
                 raise StoreFull(
                     f"{self.path}: {waiting} messages ({waiting_bytes} bytes) wait for another try, which is as many "

@@ -236,6 +236,7 @@ class Spool:
         over: list[int] = []
         while len(items) < most:
             wanted = most - len(items)
+            # B023: it is called at once.
             found = self._database.query(lambda c: c.execute(READ, (after_row, self._next_row, wanted)).fetchall())  # noqa: B023
             for row, address, data, expires_at, stored_at, check in found:
                 if self._removing and any(first <= row <= last for first, last in self._removing):

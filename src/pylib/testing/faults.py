@@ -205,7 +205,7 @@ class FaultProxy:
 
     def _set(self, direction: Direction | None, **changes: bool | float | None) -> None:
         for each in BOTH if direction is None else (direction,):
-            self._engine.toxics[each] = replace(self._engine.toxics[each], **changes)  # type: ignore[arg-type]
+            self._engine.toxics[each] = replace(self._engine.toxics[each], **changes)  # type: ignore[arg-type]  # ours alone
 
     def _add(self, rule: Rule) -> None:
         self._engine.command(lambda: self._script.rules.append(rule))

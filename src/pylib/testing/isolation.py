@@ -51,7 +51,7 @@ def fresh_runtime() -> Iterator[Runtime]:
             members.append(member)
             admit(member)
 
-        runtime.supervisor.admit = admitted  # type: ignore[method-assign]
+        runtime.supervisor.admit = admitted  # type: ignore[method-assign]  # to know them all
         previous = reset_default(runtime)
         try:
             with runtime.active():

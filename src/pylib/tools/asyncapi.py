@@ -92,7 +92,7 @@ def _imported(where: str) -> tuple[ModuleType, list[Application]]:
     except Exception as error:
         raise ConfigError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
-        Application.run = kept  # type: ignore[method-assign]
+        Application.run = kept  # type: ignore[method-assign]  # as it was
         sys.path.pop(0)
     return module, started
 

@@ -147,7 +147,8 @@ def written_out(config: Mapping[str, object], base: object = None) -> dict[str, 
         made["availability"] = [full(word, ENTITY) if isinstance(word, dict) else word for word in words]
     if isinstance(base, str):
         _replace(made, base)
-        for word in made["availability"] if isinstance(made.get("availability"), list) else ():  # type: ignore[attr-defined]
+        listed = made.get("availability")
+        for word in listed if isinstance(listed, list) else ():
             if isinstance(word, dict):
                 _replace(word, base)
     return made

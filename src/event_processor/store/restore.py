@@ -70,6 +70,8 @@ def restore(
             return (_to_sqlite if file_of(target) is not None else _to_postgresql)(archive, manifest, target, report, replace)
     except zipfile.BadZipFile as error:
         raise ConfigError(f"{source} is no backup of this hub, or is damaged ({error}).") from error
+    except (msgspec.MsgspecError, ValueError) as error:  # a checksum is no proof of what a row is
+        raise ConfigError(f"{source} is damaged: a row cannot be read ({error}). The store is as it was.") from error
     except (SQLAlchemyError, OSError) as error:
         raise StoreUnavailable(f"The backup {source} cannot be restored: {say(error)} The store is as it was.") from error
 
@@ -101,16 +103,11 @@ def _to_sqlite(archive: zipfile.ZipFile, manifest: Manifest, url: URL, progress:
         _remove(beside)
         os.close(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         engine = make_engine(url.set(database=str(beside)))
-        with engine.connect() as connection:
-            raw: Any = connection.connection.driver_connection
-            raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            raw.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            rows = _fill(connection, archive, manifest, progress)
-            wrong = raw.execute("PRAGMA foreign_key_check").fetchmany(3)
-            found = [said for (said,) in raw.execute("PRAGMA integrity_check(3)")]
-            if wrong or found != ["ok"]:
-                raise StoreUnavailable(f"What was restored did not pass the check: {wrong or found}. The store is as it was.")
-        engine.dispose()
+        try:
+            with engine.connect() as connection:
+                rows = _fill_sqlite(connection, archive, manifest, progress)
+        finally:
+            engine.dispose()
         handle = os.open(beside, os.O_RDWR)
         os.fsync(handle)
         os.close(handle)
@@ -121,6 +118,19 @@ def _to_sqlite(archive: zipfile.ZipFile, manifest: Manifest, url: URL, progress:
     finally:
         _remove(beside)
         os.close(lock)
+
+
+def _fill_sqlite(connection: Connection, archive: zipfile.ZipFile, manifest: Manifest, progress: Progress) -> int:
+    """As ``_fill``, in a file that is checked as a whole at the end."""
+    raw: Any = connection.connection.driver_connection
+    raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    raw.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    rows = _fill(connection, archive, manifest, progress)
+    wrong = raw.execute("PRAGMA foreign_key_check").fetchmany(3)
+    found = [said for (said,) in raw.execute("PRAGMA integrity_check(3)")]
+    if wrong or found != ["ok"]:
+        raise StoreUnavailable(f"What was restored did not pass the check: {wrong or found}. The store is as it was.")
+    return rows
 
 
 def _to_postgresql(archive: zipfile.ZipFile, manifest: Manifest, url: URL, progress: Progress, replace: bool) -> Restored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -145,6 +146,23 @@ def test_a_damaged_backup_is_refused_before_anything_is_touched(runtime: Runtime
             new.writestr(name, data.split(b"\n", 1)[1] if name == "events.jsonl" else data)
     with pytest.raises(ConfigError, match="checksum of events"):
         restore(tmp_path / "edited", store_url, replace=True)
+    assert contents(store_url) == before
+
+
+def test_a_row_that_cannot_be_read_is_said_whatever_its_checksum(runtime: Runtime, store_url: str, tmp_path: Path) -> None:
+    fill(runtime, store_url)
+    backup(store_url, tmp_path / "hub.backup")
+    before = contents(store_url)
+    for number, first in enumerate((b"no row\n", b"[1, 2]\n")):
+        with zipfile.ZipFile(tmp_path / "hub.backup") as old, zipfile.ZipFile(tmp_path / f"made-{number}", "w") as new:
+            events = old.read("events.jsonl")
+            made = first + events.split(b"\n", 1)[1]
+            for name in old.namelist():
+                data = made if name == "events.jsonl" else old.read(name)
+                was, now = (hashlib.sha256(each).hexdigest().encode() for each in (events, made))
+                new.writestr(name, data.replace(was, now) if name == "manifest.json" else data)
+        with pytest.raises(ConfigError, match="is damaged: a row cannot be read"):
+            restore(tmp_path / f"made-{number}", store_url, replace=True)
     assert contents(store_url) == before
 
 

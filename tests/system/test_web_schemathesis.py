@@ -116,7 +116,7 @@ def test_requests_that_break_the_description_are_refused_with_an_explanation(api
 
 def test_postgresql_takes_what_is_sent_as_sqlite_does(tmp_path: Path, postgresql: str) -> None:
     with _running(tmp_path, postgresql) as api:
-        stored = [each for each in api.operations if each.definition.raw["tags"][0] in ("people", "history", "timed")]
+        stored = [each for each in api.operations if each.definition.raw["tags"][0] in ("people", "history", "meters")]
         assert len(stored) > 15
         for operation in stored:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):

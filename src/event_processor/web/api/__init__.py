@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from event_processor.web.api import history, house, inside, letters, people, rules, schedules, stream, timed
+from event_processor.web.api import history, house, inside, letters, meters, people, rules, schedules, stream
 from event_processor.web.api.openapi import describe
 from event_processor.web.api.router import PREFIX, Operation, Repeats, make_routes
 from event_processor.web.auth.current import signed_in
@@ -21,7 +21,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *history.OPERATIONS,
     *rules.OPERATIONS,
     *schedules.OPERATIONS,
-    *timed.OPERATIONS,
+    *meters.OPERATIONS,
     *letters.OPERATIONS,
     *inside.OPERATIONS,
     *people.OPERATIONS,

@@ -119,15 +119,15 @@ async def _tell(call: Call[ByKey, RegisterIn], what: str) -> Done:
 
 
 OPERATIONS: Final = (
-    Operation(name="meters", method="GET", path="/meters", role="viewer", handler=meters, answer=MetersOut, tag="timed",
+    Operation(name="meters", method="GET", path="/meters", role="viewer", handler=meters, answer=MetersOut, tag="meters",
               summary="Meters, and what their registers say"),
     Operation(name="meter.readings", method="GET", path="/meters/{key:path}/readings", role="viewer", handler=readings,
-              params=CurveAsked, answer=Points, tag="timed", summary="A meter's curve"),
+              params=CurveAsked, answer=Points, tag="meters", summary="A meter's curve"),
     Operation(name="meter.totals", method="GET", path="/meters/{key:path}/totals", role="viewer", handler=totals,
-              params=TotalsAsked, answer=Totals, tag="timed", summary="What was metered per hour, day or month"),
+              params=TotalsAsked, answer=Totals, tag="meters", summary="What was metered per hour, day or month"),
     Operation(name="meter.set", method="PUT", path="/meters/{key:path}/register", role="operator", handler=set_register,
-              params=ByKey, body=RegisterIn, answer=Done, tag="timed", summary="Set a meter's register"),
+              params=ByKey, body=RegisterIn, answer=Done, tag="meters", summary="Set a meter's register"),
     Operation(name="meter.adjust", method="POST", path="/meters/{key:path}/adjustments", role="operator",
-              handler=adjust_register, params=ByKey, body=RegisterIn, answer=Done, tag="timed",
+              handler=adjust_register, params=ByKey, body=RegisterIn, answer=Done, tag="meters",
               summary="Move a meter's register by some amount"),
 )  # fmt: skip

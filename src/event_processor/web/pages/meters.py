@@ -1,4 +1,4 @@
-"""Meters and pictures."""
+"""Meters: what their registers say, and charts of what was used."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from typing import Final
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from event_processor.web.auth import context_of, require
 from event_processor.web.context import HubContext
 from event_processor.web.pages.render import page
 from event_processor.web.problems import ProblemError
-from pylib.errors import Rejected
 
-__all__ = ["meter_chart", "meters", "picture", "snapshots"]
+__all__ = ["meter_chart", "meters"]
 
-PER_PAGE: Final = 48
-"""Pictures on one page."""
 SPANS: Final = {
     "hour": ("The last two days by hour", 2),
     "day": ("The last month by day", 31),
@@ -76,43 +73,6 @@ async def meter_chart(request: Request) -> Response:
         "range": [first - seconds / 2, now + seconds / 2],
     }
     return Response(msgspec.json.encode(told), media_type="application/json")
-
-
-@require("viewer")
-async def snapshots(request: Request) -> Response:
-    """The pictures, the latest first."""
-    context = context_of(request)
-    device = request.query_params.get("device", "")[:200]
-    try:
-        before = float(request.query_params["before"]) if "before" in request.query_params else None
-    except ValueError:
-        raise ProblemError(400, "The address of this page has a time in it that cannot be read.") from None
-    found = await context.read(context.series.images, device=device or None, before=before, limit=PER_PAGE)
-    return page(
-        request,
-        "snapshots.html",
-        at="snapshots",
-        pictures=found,
-        device=device,
-        cameras=sorted({each.device for each in found} | ({device} if device else set())),
-        next=found[-1].at if len(found) == PER_PAGE else None,
-    )
-
-
-@require("viewer")
-async def picture(request: Request) -> Response:
-    """One picture's file. Its name is looked up among those that are stored; nothing else of the disk can be asked for."""
-    context = context_of(request)
-    name = request.path_params["name"]
-    try:
-        path = context.images.path_of(name)
-    except Rejected:
-        raise ProblemError(404, "There is no such picture.") from None
-    if not await context.read(path.is_file):
-        raise ProblemError(404, "This picture is no longer kept.")
-    headers = {"cache-control": "private, max-age=86400"}
-    kind = {".png": "image/png", ".webp": "image/webp", ".gif": "image/gif"}.get(path.suffix.lower(), "image/jpeg")
-    return FileResponse(path, headers=headers, media_type=kind)
 
 
 def _configured(context: HubContext) -> dict[str, str]:

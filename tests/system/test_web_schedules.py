@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,7 @@ import pytest
 from event_processor.domain.schedule_file import ScheduleFile, ScheduleSpec, export
 from pylib.errors import PylibError
 from pylib.observe.control import ask, running
-from pylib.testing.processes import run_program
-from tests.system.web_kit import SOURCE, WebHub, csrf_of, token_for, web_hub
+from tests.system.web_kit import WebHub, csrf_of, start_hub, token_for, web_hub
 
 FILE = """# What the house does by itself.
 
@@ -280,15 +278,7 @@ def test_a_hub_that_is_killed_goes_by_what_its_file_says_and_forgets_what_is_gon
 @contextmanager
 def again(folder: Path) -> Iterator[str]:
     """The address of a hub that is started where one has run before."""
-    env = {
-        "APP_CONFIG": str(folder / "app.conf"),
-        "DEVICE_NAME": "test-device",
-        "PYTHONPATH": str(SOURCE),
-        "APP_STATE_DIR": str(folder / "state"),
-        "WEB_ENABLED": "yes",
-        "WEB_PORT": "0",
-    }
-    with run_program([sys.executable, "-m", "event_processor.cli", "demo"], env=env, folder=folder) as program:
+    with start_hub(folder, {}) as program:
         address = program.wait_for(r"The dashboard is at (http\S+?)\.[\s\"]", timeout=30)[1]
         program.wait_for("The event processor is ready", timeout=30)
         yield address

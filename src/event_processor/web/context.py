@@ -137,7 +137,8 @@ class HubContext:
             async with asyncio.timeout(ANSWER_WITHIN):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
-            raise ProblemError(503, "The store does not answer.", retry_after=5) from None
+            # What has begun goes on.
+            raise ProblemError(503, "The store does not answer.", retry_after=5, changed=not future.cancel()) from None
         except SQLAlchemyError as error:
             raise ProblemError(503, f"The store cannot be written: {say(error)}", retry_after=5) from error
         except StoreUnavailable as error:
@@ -162,7 +163,7 @@ class HubContext:
                 await asyncio.shield(stored)
                 return done
         except TimeoutError:
-            raise ProblemError(504, "The hub has not answered in time. Ask again with the same key.") from None
+            raise ProblemError(504, "The hub has not answered in time. Ask again with the same key.", changed=True) from None
         except PylibError as error:
             known = await self.read(self.reader.explain, cause)
             found = [each.evaluation for each in known.evaluations if each.evaluation.rule == ""] if known else []
@@ -183,7 +184,8 @@ class HubContext:
             async with asyncio.timeout(ANSWER_WITHIN):
                 await asyncio.shield(asyncio.wrap_future(going))  # that nobody waits any more does not undo it
         except (TimeoutError, PylibError):
-            raise ProblemError(503, "The rules are saved, but the hub has not said yet that it goes by them.") from None
+            text = "The rules are saved, but the hub has not said yet that it goes by them."
+            raise ProblemError(503, text, changed=True) from None
 
     async def reschedule(self, change: Callable[[], Future[None]]) -> None:
         """Change the schedules by a call of ``schedules``, and wait until the hub goes by them.
@@ -195,7 +197,8 @@ class HubContext:
             async with asyncio.timeout(ANSWER_WITHIN):
                 await asyncio.shield(asyncio.wrap_future(going))  # that nobody waits any more does not undo it
         except (TimeoutError, PylibError):
-            raise ProblemError(503, "The schedules are saved, but the hub has not said yet that it goes by them.") from None
+            text = "The schedules are saved, but the hub has not said yet that it goes by them."
+            raise ProblemError(503, text, changed=True) from None
 
     # -- how the hub is ----------------------------------------------------------------------------------------------
 

@@ -37,14 +37,22 @@ class ProblemError(Exception):
 
     :param detail: a sentence for the person who asked: what is wrong, and what to do.
     :param retry_after: seconds after which it makes sense to ask again.
+    :param changed: something was changed all the same, or may have been: it is for the audit.
     """
 
     def __init__(
-        self, status: int, detail: str = "", *, errors: tuple[Wrong, ...] = (), retry_after: float | None = None
+        self,
+        status: int,
+        detail: str = "",
+        *,
+        errors: tuple[Wrong, ...] = (),
+        retry_after: float | None = None,
+        changed: bool = False,
     ) -> None:
         super().__init__(detail)
         self.problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
         self.retry_after = retry_after
+        self.changed = changed
 
     @property
     def status(self) -> int:

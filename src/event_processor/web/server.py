@@ -97,6 +97,7 @@ def make_app(context: HubContext) -> Starlette:
     from event_processor.web import pages
     from event_processor.web.api import routes as api_routes
     from event_processor.web.api.probes import routes as probe_routes
+    from event_processor.web.auth.current import seat_of
     from event_processor.web.auth.guard import Guard
     from event_processor.web.auth.service import Auth
     from event_processor.web.problems import ProblemError, answer, wants_page
@@ -109,6 +110,7 @@ def make_app(context: HubContext) -> Starlette:
     async def on_problem(request: Request, error: Exception) -> Response:
         if not isinstance(error, ProblemError):
             raise error
+        seat_of(request).failed = error.changed
         return await shown(request, error)
 
     async def on_http(request: Request, error: Exception) -> Response:

@@ -31,9 +31,12 @@ SEAT: Final = "event_processor.seat"
 
 
 class Seat:
-    """What the guard knows of one request. ``secret`` is the cookie's, "" without one; ``fresh`` one that has to be set."""
+    """What the guard knows of one request. ``secret`` is the cookie's, "" without one; ``fresh`` one that has to be set.
 
-    __slots__ = ("action", "detail", "fresh", "nonce", "recorded", "secret", "subject", "user")
+    ``failed``: it was answered with an error although something was changed, or may have been.
+    """
+
+    __slots__ = ("action", "detail", "failed", "fresh", "nonce", "recorded", "secret", "subject", "user")
 
     def __init__(self) -> None:
         self.user: User | None = None
@@ -41,7 +44,7 @@ class Seat:
         self.secret = ""
         self.fresh = ""
         self.action = self.subject = self.detail = ""
-        self.recorded = False
+        self.recorded = self.failed = False
 
 
 def seat_of(request: HTTPConnection) -> Seat:

@@ -89,8 +89,9 @@ class Guard:
         if seat.user is None or seat.recorded or request.method in SAFE:
             return
         action = seat.action or f"{request.method} {request.url.path}"
+        detail = f"{seat.detail} (the hub did not answer in time)".lstrip() if seat.failed else seat.detail
         try:
-            await self._auth.note(action, seat.subject, seat.detail, request=request, who=_who(seat.user))
+            await self._auth.note(action, seat.subject, detail, request=request, who=_who(seat.user))
         except ProblemError as error:
             log.error("%s by %s is missing in the audit: %s", action, seat.user.name, error)
 
@@ -181,7 +182,7 @@ class _Answer:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            if message["status"] < 400:
+            if message["status"] < 400 or self._seat.failed:
                 await self._record()
             headers = MutableHeaders(scope=message)
             own = f"'self' 'nonce-{self._seat.nonce}'"

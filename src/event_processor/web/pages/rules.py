@@ -119,17 +119,18 @@ async def rule_save(request: Request) -> Response:
     context = context_of(request)
     form = await request.form(max_fields=10, max_part_size=rule_file.MOST_BYTES)
     text = str(form.get("text", "")).replace("\r\n", "\n")
+    record(request, "rules.save", context.rules.path.name)
     try:
         await context.reload(text, known=str(form.get("version", "")) or None)
     except ProblemError as error:
         if error.status != 422:
             raise
+        unrecorded(request)
         response = fragment(request, "rules_problems.html", {"found": await context.read(_check, context, text)})
         response.headers.update(said(request, "Nothing was saved: the rules have errors.", bad=True).headers)
         del response.headers["hx-reswap"]
         return response
     now = await context.read(context.rules.read)
-    record(request, "rules.save", context.rules.path.name)
     return said(request, "Saved. The hub goes by these rules now.", then={"saved": {"version": now.version}})
 
 

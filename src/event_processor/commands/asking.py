@@ -34,8 +34,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _goes_on(answer: dict[str, object]) -> str:
-    schedules = answer.get("schedules")
-    return f"The hub goes on with {answer['rules']} rules{f' and {schedules} schedules' if schedules else ''}."
+    rules, schedules = answer["rules"], answer.get("schedules")
+    timed = f" and {schedules} schedule{'' if schedules == 1 else 's'}" if schedules else ""
+    return f"The hub goes on with {rules} rule{'' if rules == 1 else 's'}{timed}."
 
 
 def _value(options: argparse.Namespace) -> object:

@@ -30,7 +30,8 @@ def run(options: argparse.Namespace) -> int:
     for problem in problems:
         print(visible(f"{path}: {problem}"))
     warnings = len(problems) - errors
-    print(f"{path}: {f'{rules} rules, ' if not errors else ''}{_count(errors, 'error')}, {_count(warnings, 'warning')}.")
+    counted = "" if errors else f"{rules} rule{'' if rules == 1 else 's'}, "
+    print(f"{path}: {counted}{_count(errors, 'error')}, {_count(warnings, 'warning')}.")
     return 1 if errors else 0
 
 

@@ -15,7 +15,9 @@ from event_processor.commands.list_devices import state_of
 from event_processor.commands.opening import house, moment, reader
 from event_processor.commands.output import clock, print_json, visible
 from event_processor.domain.explain import explain, rules_about
+from event_processor.domain.nearest import did_you_mean
 from event_processor.domain.outcome import Evaluation
+from event_processor.domain.patterns import is_pattern
 from event_processor.domain.rulebook import Rulebook
 from event_processor.domain.rules import Trigger
 from event_processor.domain.state import HubState
@@ -85,9 +87,11 @@ def _answer(opened: Reader, book: Rulebook, about: str, since: float, most: int,
         )
     known = {key.lower(): key for key in (*registry.entities, *state.values)}.get(about.lower())
     if known is None:
-        outputs = ", ".join(output.name for output in book.outputs.values()) or "none"
+        names = [output.name for output in book.outputs.values()]
+        outputs = ", ".join(names) or "none"
+        near = did_you_mean(about, (*names, *book.rules, *registry.entities, *state.values)) or "."
         raise ConfigError(
-            f"No rule is called {about} or sets it off, and no device has that name. Rules: "
+            f"No rule is called {about} or sets it off, and no device has that name{near} Rules: "
             f"{', '.join(book.rules) or 'none'}. Outputs: {outputs}. `event-processor devices` lists the devices."
         )
     found = tuple(_evaluations(opened, since, most, device=known))
@@ -130,7 +134,9 @@ def _could(rules: list[str], book: Rulebook, state: HubState, zone: tzinfo) -> I
         for trigger in rule.trigger:
             seen = next((one for key, one in state.values.items() if key.lower() == trigger.device.lower()), None)
             last = "" if seen is None else f"; heard last at {clock(seen.at, zone)}, {_ago(now - seen.at)} ago"
-            never = "; it was never heard" if seen is None and trigger.device and not set("*?") & set(trigger.device) else ""
+            never = ""
+            if seen is None and trigger.device and not is_pattern(trigger.device):
+                never = f"; it was never heard{did_you_mean(trigger.device, state.values)}"
             yield f"{rule.title}: {_waits_for(trigger)}{last}{never}{', but it is switched off' if off else ''}"
 
 

@@ -222,7 +222,7 @@ def _filled(turn: Turn, compiled: CompiledRule, event: Event, template: str) -> 
             return f"{turn.moment:%H:%M}"
         value = getattr(event, name)
         if name == "value" and value is None and event.active is not None:
-            return "active" if event.active else "not active"
+            return "active" if event.active else "inactive"
         return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
     return _PLACES.sub(place, template)

@@ -39,7 +39,8 @@ def explain(about: str, since: float, evaluations: Iterable[Evaluation], book: R
     done = [one for one in looked if (one.fired if by_rule else _reached(one, wanted))]
     shown = tuple(looked[:most])
     if done:
-        return Answer(did=True, summary=f"It was, {len(done)} times; the last time: {done[0].explanation}", evaluations=shown)
+        often = "once:" if len(done) == 1 else f"{len(done)} times; the last time:"
+        return Answer(did=True, summary=f"It was, {often} {done[0].explanation}", evaluations=shown)
     closest = max(looked, key=lambda one: (one.fired, len(one.checks), one.at))
     last = "" if closest is looked[0] else f" The last time: {looked[0].explanation}"
     return Answer(did=False, summary=f"It was not. It came closest here: {closest.explanation}{last}", evaluations=shown)

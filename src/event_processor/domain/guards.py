@@ -56,7 +56,7 @@ def said(event: Event, before: Seen | None) -> str:
     if event.momentary:
         return "was used" if event.value is None else f"says {event.value}"
     was = before.active if before is not None and before.known else None
-    word = "active" if event.active else "not active"
+    word = "active" if event.active else "inactive"
     return f"is {word}" if was is event.active else f"became {word}"
 
 
@@ -102,10 +102,10 @@ def _asks(trigger: Trigger, event: Event, before: Seen | None) -> str:
     if event.active is None:
         return 'it does not say whether it is active: write on = "change" or on = "report"'
     if trigger.on == "level":
-        return "" if event.active else "it is not active"
+        return "" if event.active else "the rule waits for it to be active"
     wanted = trigger.on == "activation"
     if event.active is not wanted:
-        return "it is not active" if wanted else "it is active"
+        return f"the rule waits for it to become {'active' if wanted else 'inactive'}"
     if was is not None and was.active is wanted and not (event.momentary or event.type == PICTURE):
         return f"it was {'active' if wanted else 'inactive'} already"
     return ""

@@ -17,9 +17,10 @@ from event_processor.domain.events import Event
 from event_processor.domain.heard import Request
 from event_processor.domain.memos import Run, key_of
 from event_processor.domain.modes import set_mode
+from event_processor.domain.nearest import did_you_mean
 from event_processor.domain.outcome import Check, Evaluation
 from event_processor.domain.patterns import is_pattern, name_matches
-from event_processor.domain.rules import DeviceCommand
+from event_processor.domain.rules import DeviceCommand, SetOff
 from event_processor.domain.turn import Turn
 
 __all__ = ["CONFIRM_WITHIN_S", "answer", "ask"]
@@ -71,21 +72,36 @@ def _switch(turn: Turn, about: str, on: bool) -> tuple[bool, str]:
     for name in names:
         turn.draft.settings.put(f"enabled:{'device' if kind == 'group' else kind}:{name.lower()}", None if on else False)
     what = key if len(names) == 1 and kind != "group" else f"{', '.join(names[:5])}{' and others' if len(names) > 5 else ''}"
-    return True, f"{what} {'is' if len(names) == 1 else 'are'} switched {'on' if on else 'off'}"
+    unknown = "" if on or kind in ("rule", "group") or is_pattern(key) else _unknown(turn, kind, key)
+    return True, f"{what} {'is' if len(names) == 1 else 'are'} switched {'on' if on else 'off'}{unknown}"
+
+
+def _unknown(turn: Turn, kind: str, key: str) -> str:
+    """A word of warning about a name that nothing has yet: it may be to come, or a misspelling."""
+    known = _known(turn, kind)
+    if kind == "output":  # described nowhere, an application listens to it all the same
+        actions = (action for one in turn.book.rules.values() for action in one.rule.action)
+        known += [action.output for action in actions if isinstance(action, SetOff)]
+    if key.lower() in {name.lower() for name in known}:
+        return ""
+    return f", but no {kind} of that name is known so far{did_you_mean(key, known).rstrip('?')}"
 
 
 def _named(turn: Turn, kind: str, key: str) -> list[str]:
     """What a name or pattern stands for. Devices and outputs may be switched off before they are known."""
     if kind == "group":
         return list(turn.book.members(key, turn.state.values, turn.registry))
-    known: list[str] = list(turn.book.rules)
-    if kind == "device":
-        known = list(dict.fromkeys((*turn.state.values, *turn.registry.entities)))
-    elif kind == "output":
-        known = list(turn.book.outputs)
+    known = _known(turn, kind)
     if is_pattern(key):
         return [name for name in known if name_matches(key.lower(), name.lower())]
     return [key] if kind != "rule" or key in known else []
+
+
+def _known(turn: Turn, kind: str) -> list[str]:
+    """The names that there are now."""
+    if kind == "device":
+        return list(dict.fromkeys((*turn.state.values, *turn.registry.entities)))
+    return list(turn.book.outputs if kind == "output" else turn.book.rules)
 
 
 def _acknowledge(turn: Turn, about: str, who: str) -> tuple[bool, str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
 from event_processor.domain.conditions import compile_condition
 from event_processor.domain.links import check_topic
 from event_processor.domain.mapping import compile_mapping
+from event_processor.domain.nearest import did_you_mean
 from event_processor.domain.patterns import is_pattern, name_matches
 from event_processor.domain.rulebook import HAPPENINGS
 from event_processor.domain.rules import (
@@ -42,13 +43,13 @@ Found: TypeAlias = tuple[Literal["error", "warning"], str, str]
 def check_rule(
     rule: Rule,
     *,
-    devices: Collection[str] | None = None,
+    devices: Mapping[str, str] | None = None,
     outputs: Collection[str] | None = None,
     modes: Collection[str] | None = None,
     groups: Collection[str] = (),
 ) -> Iterator[Found]:
-    """Give all that is wrong with a rule: severity, field, sentence. What exists is given in lower case; where it is not,
-    names are not looked up."""
+    """Give all that is wrong with a rule: severity, field, sentence. What exists is given in lower case (devices with how they
+    are written); where it is not, names are not looked up."""
     if not _ID.fullmatch(rule.id):
         yield "error", "id", f"expected up to 64 letters, digits, - and _, got {rule.id!r}"
     if not rule.trigger:
@@ -117,7 +118,7 @@ def _trigger(trigger: Trigger, field: str) -> Iterator[Found]:
             yield "error", f"{field}.topic", str(error).removeprefix("topic: ")
 
 
-def _condition(rule: Rule, devices: Collection[str] | None) -> Iterator[Found]:
+def _condition(rule: Rule, devices: Mapping[str, str] | None) -> Iterator[Found]:
     if not rule.condition.strip():
         return
     try:
@@ -127,7 +128,8 @@ def _condition(rule: Rule, devices: Collection[str] | None) -> Iterator[Found]:
         return
     for device in compiled.devices:
         if devices is not None and device.lower() not in devices:
-            yield "warning", "condition", f"no device {device} has been heard so far: what it says is unknown"
+            near = did_you_mean(device, devices.values()) or ": what it says is unknown"
+            yield "warning", "condition", f"no device {device} has been heard so far{near}"
     if compiled.uses_now and rule.for_s > 0:
         yield "warning", "condition", "time is asked at the start and at the end of for_s only: a window may say it better"
 
@@ -155,7 +157,7 @@ def _action(action: ActionOf, field: str) -> Iterator[Found]:
 
 def _names(
     rule: Rule,
-    devices: Collection[str] | None,
+    devices: Mapping[str, str] | None,
     outputs: Collection[str] | None,
     modes: Collection[str] | None,
     groups: Collection[str],
@@ -165,14 +167,19 @@ def _names(
             pattern = trigger.device.lower()
             known = any(name_matches(pattern, one) for one in devices) if is_pattern(pattern) else pattern in devices
             if pattern and not known:
-                yield "warning", f"trigger[{number}].device", f"no device {trigger.device} has been heard so far"
+                near = did_you_mean(trigger.device, devices.values())
+                yield "warning", f"trigger[{number}].device", f"no device {trigger.device} has been heard so far{near}"
     for number, action in enumerate(rule.action):
         if isinstance(action, SetOff) and outputs is not None and action.output.lower() not in outputs:
             message = f"{action.output} is described nowhere: control messages go to event.control.{action.output.lower()}"
             yield "warning", f"action[{number}].output", message
         camera = action.image if isinstance(action, Notify) and isinstance(action.image, str) else ""
         if camera and devices is not None and camera.lower() not in devices:
-            yield "warning", f"action[{number}].image", f"no camera {camera} is known so far"
+            yield (
+                "warning",
+                f"action[{number}].image",
+                f"no camera {camera} is known so far{did_you_mean(camera, devices.values())}",
+            )
         if isinstance(action, SetMode) and modes is not None and action.mode.lower() not in modes:
             yield "warning", f"action[{number}].mode", _no_mode(action.mode, modes)
         if (
@@ -181,7 +188,8 @@ def _names(
             and devices is not None
             and action.entity.lower() not in devices
         ):
-            yield "warning", f"action[{number}].entity", f"no device {action.entity} is known so far"
+            near = did_you_mean(action.entity, devices.values())
+            yield "warning", f"action[{number}].entity", f"no device {action.entity} is known so far{near}"
     if modes is not None:
         for mode in rule.modes:
             if mode.lower() not in modes:

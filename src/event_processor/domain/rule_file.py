@@ -89,10 +89,11 @@ def check(
     warnings: a device may not have been heard yet, and an output may be an application that is described nowhere."""
     file, problems = _read(text)
     known_modes = {mode.lower() for mode in modes} | {mode.name.lower() for mode in file.mode}
+    written = None if devices is None else {device.lower(): device for device in devices}
     for rule in file.rule:
         for severity, field, message in check_rule(
             rule,
-            devices=None if devices is None else frozenset(device.lower() for device in devices),
+            devices=written,
             outputs=None if outputs is None else frozenset(output.lower() for output in outputs),
             modes=known_modes,
             groups=frozenset(name.lower() for name in file.group),

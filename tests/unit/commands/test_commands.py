@@ -121,7 +121,8 @@ def test_history_is_listed_backed_up_and_restored(hub: Hub) -> None:
     done = hub.json("restore", "one.backup", "--replace")
     assert Path(done["kept"]).is_file()
     assert len(hub.json("events", "--since", "2020-01-01")) == 30
-    assert hub.json("state")["running"] == 0
+    assert (hub.json("state")["running"], hub.json("state")["mode"]) == (0, "home")
+    assert "Mode: home\n" in hub.run("state")
     assert hub.json("devices") == []
 
 
@@ -168,5 +169,5 @@ def test_the_first_hubs_files_become_a_folder(hub: Hub) -> None:
     assert "Front Door" in (hub.folder / "new" / "rules.toml").read_text()
     assert (hub.folder / "new" / "imported.conf").stat().st_mode & 0o077 == 0
     assert "exists already" in hub.run("import-original", "--database", "old.db", "--into", "new", code=1)
-    assert "1 rules, no errors" in hub.run("rules", "check", "new/rules.toml")
+    assert "1 rule, no errors" in hub.run("rules", "check", "new/rules.toml")
     assert "--database, --app-conf, or both" in hub.run("import-original", "--into", "other", code=1)

@@ -272,3 +272,10 @@ def test_a_device_that_reports_another_type_meets_the_rules_of_that_type() -> No
     assert sent(home.hear("D", type="contact", topic="y")) == []
     assert sent(home.hear("D", type="contact", topic="x/1")) == ["b"]
     assert sent(home.hear("D", type="motion", topic="x/1")) == ["a", "b"]
+
+
+def test_what_is_switched_off_and_not_known_is_said_to_be_unknown() -> None:
+    """It may be to come, so it is done; it may be a misspelling, and then the siren would sound all the same."""
+    said = house().ask("disable", "output:sirene")
+    assert "siren is switched off." in verdict(house().ask("disable", "output:siren")).explanation
+    assert "but no output of that name is known so far: did you mean siren" in verdict(said).explanation

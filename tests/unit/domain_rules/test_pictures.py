@@ -80,5 +80,7 @@ def test_without_being_asked_for_there_is_none(image: str) -> None:
 
 def test_a_camera_that_nobody_knows_is_a_warning() -> None:
     (rule,) = rules_of(TELLS.format(image='"Yard picture"', retained="false"))
-    assert [(found[0], found[1]) for found in check_rule(rule, devices={"front picture"})] == [("warning", "action[0].image")]
-    assert list(check_rule(rule, devices={"yard picture"})) == []
+    assert [(found[0], found[1]) for found in check_rule(rule, devices={"front picture": "Front Picture"})] == [
+        ("warning", "action[0].image")
+    ]
+    assert list(check_rule(rule, devices={"yard picture": "Yard Picture"})) == []

@@ -151,3 +151,15 @@ def test_no_file_breaks_the_reader() -> None:
     ):
         with pytest.raises(ConfigError):
             load(text)
+
+
+def test_a_misspelt_device_is_told_what_it_may_have_been_meant_to_be() -> None:
+    text = RULE.replace('"Door"', '"Dor"') + "condition = 'device(\"Fron Door\").active'"
+    found = [problem.message for problem in check(text, devices=["Door", "Front Door"])]
+    assert "no device Fron Door has been heard so far: did you mean Front Door?" in found
+    action = (
+        '\n[[rule]]\nid = "b"\ntrigger = {device = "Frnt Door"}\naction = {do = "command", entity = "Hal Lamp", what = "on"}'
+    )
+    named = [problem.message for problem in check(RULE + action, devices=["Door", "Front Door", "Hall Lamp"])]
+    assert "no device Frnt Door has been heard so far: did you mean Front Door?" in named
+    assert "no device Hal Lamp is known so far: did you mean Hall Lamp?" in named

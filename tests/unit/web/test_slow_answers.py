@@ -1,4 +1,4 @@
-"""What is done although nobody waited for it to the end is in the audit all the same, and what was refused is not."""
+"""A hub or a store that is slow: what is done all the same is in the audit, and who is revoked meanwhile is not believed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Connection, delete
 
 from event_processor.domain.outcome import Evaluation, Outcome
 from event_processor.domain.rulebook import Rulebook, compile_rules
 from event_processor.settings import load
+from event_processor.store import tables
 from event_processor.store.images import ImageFolder
 from event_processor.store.reader import Reader
 from event_processor.web.auth import accounts
@@ -66,9 +69,9 @@ def answers(context: HubContext, store: Bench, *requests: tuple[str, str, dict[s
     """What an admin's program is answered, one after the other."""
     now = context.now()
 
-    def prepared(connection: object) -> str:
-        user = accounts.add_user(connection, name="ada", role="admin", password_hash="x", now=now)  # type: ignore[arg-type]
-        return accounts.new_token(connection, user=user.id, name="t", scope="admin", now=now, expires_at=None)[1]  # type: ignore[arg-type]
+    def prepared(connection: Connection) -> str:
+        user = accounts.add_user(connection, name="ada", role="admin", password_hash="x", now=now)
+        return accounts.new_token(connection, user=user.id, name="t", scope="admin", now=now, expires_at=None)[1]
 
     token = store.writer.submit(prepared).result(PATIENCE)
 
@@ -104,6 +107,35 @@ def test_rules_that_are_saved_are_in_the_audit_although_the_hub_was_slow(context
 def test_what_the_hub_was_asked_for_is_in_the_audit_although_it_was_slow(context: HubContext, store: Bench) -> None:
     assert answers(context, store, ("PUT", "/api/mode", {"mode": "away"})) == [504]
     assert audited(context) == [("hub.set_mode", "False (the hub did not answer in time)")]
+
+
+def test_who_is_revoked_while_he_is_looked_up_is_not_believed_afterwards(
+    context: HubContext, store: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, now, read = make_app(context), context.now(), context.read
+
+    def prepared(connection: Connection) -> str:
+        user = accounts.add_user(connection, name="ada", role="admin", password_hash="x", now=now)
+        return accounts.new_session(connection, user=user.id, now=now, expires_at=now + 60, address="", agent="")
+
+    secret = store.writer.submit(prepared).result(PATIENCE)
+
+    async def slow(*given: Any) -> object:
+        found = await read(*given)
+        await context.write(lambda connection: connection.execute(delete(tables.sessions)))
+        app.state.auth.forget()
+        return found
+
+    async def run() -> list[bool]:
+        context.open()
+        with monkeypatch.context() as patched:
+            patched.setattr(context, "read", slow)
+            seen = [await app.state.auth.by_session(secret) is not None]
+        seen.append(await app.state.auth.by_session(secret) is not None)
+        context.close()
+        return seen
+
+    assert asyncio.run(run()) == [True, False]
 
 
 def test_what_was_refused_is_not_in_the_audit(context: HubContext, store: Bench) -> None:

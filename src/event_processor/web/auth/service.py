@@ -97,6 +97,7 @@ class Auth:
         self.sealer = Sealer(context.folder, context.settings.web.second_factor_key)
         self.first = FirstRun(context.runtime.clock.monotonic)
         self._believed: OrderedDict[str, _Believed] = OrderedDict()
+        self._epoch = 0
         self._hashing = asyncio.Semaphore(AT_ONCE)
         self._tickets: OrderedDict[str, tuple[int, str, float]] = OrderedDict()
         self._tasks: set[asyncio.Task[object]] = set()
@@ -124,11 +125,12 @@ class Auth:
         hashed = accounts.hash_secret(secret)
         known = self._look(f"session {hashed}")
         if known is None:
+            epoch = self._epoch
             row = await self.context.read(accounts.find_session, self.context.reader, hashed)
             if row is None or row.disabled:
                 return None
             user = User(id=row.user_id, name=row.name, role=role_of(row.role), session=hashed)
-            known = self._believe(f"session {hashed}", user, row.expires_at, row.seen_at)
+            known = self._believe(f"session {hashed}", user, row.expires_at, row.seen_at, epoch)
         now = self.context.now()
         idle = self.context.settings.web.idle_hours * 3600
         if (known.expires_at is not None and now >= known.expires_at) or now - known.seen_at > idle:
@@ -150,6 +152,7 @@ class Auth:
         known = self._look(f"token {hashed}")
         now = self.context.now()
         if known is None:
+            epoch = self._epoch
             row = await self.context.read(accounts.find_token, self.context.reader, hashed)
             over = row is None or row.disabled or row.revoked_at is not None
             if row is None or over or (row.expires_at is not None and now >= row.expires_at):
@@ -158,7 +161,7 @@ class Auth:
             scope = SCOPES.get(row.scopes, "viewer")
             role = min(role_of(row.role), scope, key=ROLES.index)
             user = User(id=row.user_id, name=row.user, role=role, token=row.id)
-            known = self._believe(f"token {hashed}", user, row.expires_at, row.used_at or 0.0)
+            known = self._believe(f"token {hashed}", user, row.expires_at, row.used_at or 0.0, epoch)
         if known.expires_at is not None and now >= known.expires_at:
             raise ProblemError(401, "This token is unknown, expired or revoked.")
         if now - known.seen_at > SEEN_EVERY:
@@ -286,6 +289,7 @@ class Auth:
     def forget(self) -> None:
         """Believe nobody without asking the store: accounts, sessions or tokens were changed."""
         self._believed.clear()
+        self._epoch += 1
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -315,8 +319,11 @@ class Auth:
             return None
         return known
 
-    def _believe(self, name: str, user: User, expires_at: float | None, seen_at: float) -> _Believed:
+    def _believe(self, name: str, user: User, expires_at: float | None, seen_at: float, epoch: int) -> _Believed:
+        """Believe it for a while, unless accounts were changed since it was looked up: it may be revoked by now."""
         known = _Believed(user, expires_at, seen_at, self.context.runtime.clock.monotonic() + BELIEVED_FOR)
+        if epoch != self._epoch:
+            return known
         self._believed[name] = known
         while len(self._believed) > MOST_BELIEVED:
             self._believed.popitem(last=False)

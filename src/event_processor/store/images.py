@@ -57,9 +57,8 @@ class ImageFolder:
         name = name_of(digest, kind[0], device, at)
         file = self.folder / name
         if not file.exists():
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # A kill leaves a file under another name, never half a picture under its own.
-            handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".new-")
+            handle, temporary = _beside(file)
             try:
                 with os.fdopen(handle, "wb") as new:
                     new.write(data)
@@ -89,6 +88,20 @@ class ImageFolder:
                 folder.rmdir()
             except OSError:
                 return
+
+
+def _beside(file: Path) -> tuple[int, str]:
+    """A new file in the folder of another one. The sweep, on its own thread, takes folders away that have become empty: one
+    that goes just then is made once more."""
+
+    def made() -> tuple[int, str]:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return tempfile.mkstemp(dir=file.parent, prefix=".new-")
+
+    try:
+        return made()
+    except FileNotFoundError:
+        return made()
 
 
 class ImageSweep:

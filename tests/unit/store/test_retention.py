@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import time
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import insert
@@ -172,6 +174,24 @@ def test_what_is_no_picture_or_too_large_is_refused(tmp_path: Path, monkeypatch:
     with pytest.raises(Rejected, match="limit"):
         folder.save(JPEG, device="Cam", at=START)
     assert not (tmp_path / "images").exists()
+
+
+def test_a_picture_is_kept_although_the_sweep_takes_its_folder_away_just_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ImageFolder(tmp_path / "images")
+    old = folder.save(JPEG, device="Cam", at=START)
+    make, swept = tempfile.mkstemp, [old.name]
+
+    def sweeping(*given: Any, **named: Any) -> tuple[int, str]:
+        if swept:
+            folder.remove(swept.pop())
+        return make(*given, **named)
+
+    monkeypatch.setattr("event_processor.store.images.tempfile.mkstemp", sweeping)
+    new = folder.save(PNG, device="Cam", at=START)
+    assert folder.path_of(new.name).read_bytes() == PNG
+    assert not folder.path_of(old.name).exists()
 
 
 def test_pictures_go_by_age_and_by_size_with_their_entries(runtime: Runtime, store_url: str, tmp_path: Path) -> None:

@@ -38,7 +38,15 @@ from event_processor.pictures import Pictures
 from event_processor.presence import URL_PRESENCE, Presence, concerns, read_announced, setting_of, view_of
 from event_processor.processor import URL_STORE, EventProcessor
 from event_processor.reading import raw_mqtt, read_rabbitmq
-from event_processor.settings import House, HubSettings, all_schedules, read_rules, read_schedules, with_rules
+from event_processor.settings import (
+    House,
+    HubSettings,
+    all_schedules,
+    place_of_rules,
+    read_rules,
+    read_schedules,
+    with_rules,
+)
 from event_processor.settings.connecting import addresses, tls_options
 from event_processor.steering import StoreProblems, offer
 from event_processor.store.album import Album
@@ -55,6 +63,7 @@ from pylib.brokers.inflow import Route
 from pylib.brokers.port import Delivery
 from pylib.config import app_config
 from pylib.config.folders import state_folder
+from pylib.errors import ConfigError
 from pylib.mqtt import MqttSubscriber, Will
 from pylib.observe.control import Control, control_path
 from pylib.observe.observing import Observing
@@ -155,7 +164,7 @@ class Hub:
             self.control,
             self.processor,
             self.writer,
-            lambda: rulebook(settings, read_rules(with_rules(settings, app_config))),
+            lambda: _rules_again(settings, self.processor),
             lambda: all_schedules(settings, read_schedules(settings), runtime.clock.time()),
         )
 
@@ -279,6 +288,16 @@ def _engine(settings: HubSettings, file: RuleFile, loaded: Loaded, changes: list
     engine = Engine(rulebook(settings, file), registry)
     engine.restore((scope, key, value) for (scope, key), value in loaded.state.items())
     return engine
+
+
+def _rules_again(settings: HubSettings, processor: EventProcessor) -> Rulebook:
+    """The rules of the file as it is now. A file that is gone is a mistake, and no wish to be without an alarm."""
+    now = with_rules(settings, app_config)
+    book = rulebook(settings, read_rules(now))
+    if now.rules_path is None and processor.rules > len(book.rules):
+        place = place_of_rules(settings.house, app_config)
+        raise ConfigError(f"{place} is gone. The hub keeps its rules: put the file back, or an empty one to have no rules.")
+    return book
 
 
 def _timetable(settings: HubSettings, loaded: Loaded) -> Timetable:

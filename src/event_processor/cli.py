@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         demo = Demo()
 
     from pylib.config import app_config
-    from pylib.errors import ConfigError
+    from pylib.errors import PylibError
     from pylib.observe.logging import configure_logging, log
 
     configure_logging("INFO")  # until it is known what the settings want
@@ -76,12 +76,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         configure_logging()
         command: Callable[[HubSettings], int] = _check if options.command == "check" else _run(options, at_once, demo)
         from event_processor.settings import load
+        from event_processor.settings.spelling import misspelt
 
         if demo is not None:
             demo.prepare()
 
-        code = command(load(app_config))
-    except ConfigError as error:
+        settings = load(app_config)
+        for problem in misspelt(app_config.sections()):
+            log.warning("%s: %s", app_config.path, problem)
+        code = command(settings)
+    except PylibError as error:  # of the settings, or of a store that another hub has
         log.error("%s", error)
         code = 1
     sys.exit(code)

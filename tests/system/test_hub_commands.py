@@ -142,3 +142,15 @@ def test_a_backup_is_made_and_restored_by_command(home: Home, typed: Commands, m
     assert len(typed.json("events", "--kind", "input", "--most", "100")) >= 40
     with home.running_hub():
         assert typed.json("state")["running"] == 1
+
+
+def test_a_file_of_rules_that_is_gone_leaves_the_running_hub_its_rules(home: Home, typed: Commands) -> None:
+    file = home.folder / "rules.toml"
+    with home.running_hub():
+        kept = file.read_text()
+        file.unlink()
+        assert "is gone. The hub keeps its rules: put the file back" in typed.run("ask", "reload", code=1)
+        file.write_text(kept)
+        assert "The hub goes on with" in typed.run("ask", "reload")
+        file.write_text("")
+        assert "The hub goes on with" in typed.run("ask", "reload")

@@ -161,3 +161,9 @@ def test_a_wrong_argument_is_said_with_exit_code_2(home: Home) -> None:
     with run_program([sys.executable, "-m", "event_processor.cli", "--nonsense"], env=home.env) as program:
         assert program.wait(30) == 2
         assert "unrecognized arguments: --nonsense" in program.output
+
+
+def test_a_second_hub_on_the_same_store_is_told_so_in_a_line(home: Home) -> None:
+    with home.running_hub():
+        complaint = one_complaint(home, {})
+    assert "is in use by another hub. Stop that one, or give this one a file of its own" in complaint

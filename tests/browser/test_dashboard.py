@@ -39,6 +39,19 @@ def test_the_first_visit_asks_for_the_code_and_makes_an_account(chrome: Browser,
     chrome.sees("No device has been heard yet")
 
 
+def test_pages_with_nothing_on_them_say_what_is_so(page: Browser) -> None:
+    page.open("/devices?text=no+such+thing", live=False)
+    page.sees("No device fits these filters")
+    page.open("/no/page", live=False)
+    assert page.text("h1") == "This page does not exist"
+    page.sees("Nothing is at this address")
+    page.open("/devices/Nobody", live=False)
+    page.sees("No device is called Nobody")
+    page.open("/dead-letters", live=False)
+    assert "0 more" not in page.text("main")
+    page.wrong()  # the browser complains of the 404, which is what was asked for
+
+
 def test_a_device_appears_by_itself_and_its_values_change_on_the_page(page: Browser, house: House) -> None:
     page.open("/")
     house.furnish()

@@ -171,3 +171,12 @@ def test_the_first_hubs_files_become_a_folder(hub: Hub) -> None:
     assert "exists already" in hub.run("import-original", "--database", "old.db", "--into", "new", code=1)
     assert "1 rule, no errors" in hub.run("rules", "check", "new/rules.toml")
     assert "--database, --app-conf, or both" in hub.run("import-original", "--into", "other", code=1)
+
+
+def test_a_misspelt_name_is_explained_with_the_name_that_it_may_be(hub: Hub) -> None:
+    hub.store(3)
+    (hub.folder / "rules.toml").write_text(
+        '[[rule]]\nid = "alarm"\ntrigger = {device = "Dor 1"}\naction = {do = "output", output = "siren"}\n'
+    )
+    assert "has that name: did you mean alarm?" in hub.run("rules", "explain", "alrm", code=1)
+    assert "it was never heard" in hub.run("rules", "explain", "alarm")

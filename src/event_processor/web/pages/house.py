@@ -168,7 +168,7 @@ def _line(cause: str, at: float, kind: str, event: Event | None, units: dict[str
     text = value_text(event.value, entity.unit if entity is not None else "", event.active, event.type)
     if event.kind == "heartbeat":
         text = "alive"
-    parts = [event.type, event.detail or "", "kept by the broker" if event.retained else "", fired]
+    parts = [event.type.replace("_", " "), event.detail or "", "kept by the broker" if event.retained else "", fired]
     return EventView(
         cause=cause,
         at=at,

@@ -80,9 +80,12 @@ class Commands(threading.Thread):
 
     def close(self) -> None:
         """End the thread, and the connection with it."""
-        self._connection.add_callback_threadsafe(self._channel.cancel)
+        self._connection.add_callback_threadsafe(self._end)
         self.join(10)
         self._connection.close()
+
+    def _end(self) -> None:
+        self._channel.cancel()
 
     def run(self) -> None:
         decode = msgspec.msgpack.decode

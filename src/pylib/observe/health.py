@@ -71,7 +71,8 @@ def _links(wiring: Wiring) -> Iterable[Problem]:
     for link in wiring.links:
         part = f"{link.thread} ({link.name})"
         if not link.up:
-            why = f"not connected: {link.error}" if link.error else "not connected yet"
+            error = link.error.removeprefix(f"{link.name}: ")  # the part has the name already
+            why = f"not connected: {error}" if error else "not connected yet"
             yield Problem(part=part, what=why, since=link.since)
         elif link.blocked:
             yield Problem(part=part, what=_BLOCKED, since=link.blocked_since or link.since)

@@ -68,6 +68,11 @@ def test_each_ill_is_named_with_its_part_and_its_beginning(
     assert found.live is not fatal
 
 
+def test_a_broker_that_is_away_is_named_once() -> None:
+    (problem,) = health(drawing(link={"up": False, "error": "RabbitMQ at x:5672: connection refused"})).problems
+    assert (problem.part, problem.what) == ("relay (RabbitMQ at x:5672)", "not connected: connection refused")
+
+
 def test_what_other_parts_say_of_themselves_counts() -> None:
     found = health(drawing(), [Problem(part="store", what="its disk is full", since=3.0)])
     assert (found.live, found.ready) == (True, False)

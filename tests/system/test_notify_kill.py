@@ -33,7 +33,7 @@ with runtime.active():
     push.connect("inproc://notify")
     for n in range(count):
         step = Step(id=f"s{n}", kind="notify", rule="r", output="phone", address="phone", at=1.0, expires_at=0.0,
-                    body={"text": f"text {n}", "label": f"label {n}", "images": [bytes([137]) + b"PNG" + bytes([n])]})
+                    body={"text": f"text {n}", "label": f"label {n}", "images": [bytes([137]) + b"PNG" + bytes([13, 10, 26, 10, n])]})
         receipt = runtime.receipts.open(lambda r: print("settled", r.token, r.error, flush=True), n)
         push.send_enclosed(step, receipt)
     threading.Event().wait()
@@ -73,7 +73,7 @@ def test_killed_with_twenty_notes_in_its_queue_it_tells_them_all_after_the_start
         lines = [line for text in service.texts for line in text.splitlines() if "more pictures" not in line]
         assert sorted(lines) == sorted(f"text {n}" for n in range(20))
         pictures = [picture for sent in service.sent for picture in sent.pictures]
-        assert pictures == [PNG[:4] + bytes([n]) for n in range(20)]
+        assert pictures == [PNG[:8] + bytes([n]) for n in range(20)]
 
 
 pytestmark = pytest.mark.timeout(150)

@@ -32,8 +32,9 @@ with runtime.active():
     push = zmq_socket(zmq.PUSH)
     push.connect("inproc://notify")
     for n in range(count):
+        picture = bytes([137]) + b"PNG" + bytes([13, 10, 26, 10, n])
         step = Step(id=f"s{n}", kind="notify", rule="r", output="phone", address="phone", at=1.0, expires_at=0.0,
-                    body={"text": f"text {n}", "label": f"label {n}", "images": [bytes([137]) + b"PNG" + bytes([13, 10, 26, 10, n])]})
+                    body={"text": f"text {n}", "label": f"label {n}", "images": [picture]})
         receipt = runtime.receipts.open(lambda r: print("settled", r.token, r.error, flush=True), n)
         push.send_enclosed(step, receipt)
     threading.Event().wait()
